@@ -1,0 +1,104 @@
+"""Boundary laws: what holds between the electrolyte and what lies behind a named surface.
+
+A law is decoded from YAML and adds its own part to the problem.  Potentials are
+in volts, positions in metres; n is the outward normal of the electrolyte, so a
+positive j·n is current that leaves the electrolyte into the lithium.
+
+To add a law: write one class with ``kind``, and name it in :data:`InterfaceLaw`
+(electrodes and cracks) or :data:`WallLaw` (the other faces of the block).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fem_spall import analytic
+from fem_spall.model import Model
+from fem_spall.quantity import AreaResistance, Unit, to_si
+
+__all__ = ["ExactPotential", "FixedPotential", "InterfaceLaw", "NoFlux", "Resistance", "WallLaw"]
+
+
+class FixedPotential(Model):
+    """φ = φ_Li on the surface: an interface without resistance."""
+
+    kind: Literal["fixed_potential"] = "fixed_potential"
+
+
+class Resistance(Model):
+    """j·n = (φ − φ_Li) / R: an area-specific interfacial resistance R."""
+
+    kind: Literal["resistance"]
+    value: AreaResistance
+
+    @model_validator(mode="after")
+    def _not_negative(self) -> Resistance:
+        if self.value < 0:
+            raise ValueError("the area-specific resistance must not be negative. Write for instance '500 ohm cm^2'")
+        return self
+
+
+class NoFlux(Model):
+    """j·n = 0: an insulating wall, or a mirror plane."""
+
+    kind: Literal["no_flux"] = "no_flux"
+
+
+class ExactPotential(Model):
+    """φ = a closed-form potential on the surface: verification without a truncation error.
+
+    ``solution`` names a function of :data:`fem_spall.analytic.POTENTIALS`;
+    ``parameters`` are its arguments, as text with units.
+    """
+
+    kind: Literal["exact_potential"]
+    solution: str
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_parameters(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("solution"), str):
+            return data
+        name = data["solution"]
+        if name not in analytic.POTENTIALS:
+            raise ValueError(f"there is no closed form {name!r}; take one of: {', '.join(sorted(analytic.POTENTIALS))}")
+        units = parameter_units(name)
+        given = dict(data.get("parameters") or {})
+        unknown = sorted(set(given) - set(units))
+        missing = sorted(set(units) - set(given))
+        if unknown or missing:
+            raise ValueError(
+                f"closed form {name!r} takes the parameters {', '.join(units)}"
+                + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+                + (f"; missing: {', '.join(missing)}" if missing else "")
+            )
+        for key, unit in units.items():
+            values = given[key] if isinstance(given[key], (list, tuple)) else [given[key]]
+            for value in values:
+                to_si(value, unit)
+        return data
+
+    def potential(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Potential at the points, (n,) float, V; ``points`` is (n, 3) float, m."""
+        units = parameter_units(self.solution)
+        values = {
+            key: [to_si(v, units[key]) for v in value] if isinstance(value, (list, tuple)) else to_si(value, units[key])
+            for key, value in self.parameters.items()
+        }
+        return analytic.POTENTIALS[self.solution](points, **values)
+
+
+def parameter_units(solution: str) -> dict[str, Unit]:
+    """Parameters of a closed form with their units, read from its signature."""
+    signature = inspect.signature(analytic.POTENTIALS[solution], eval_str=True)
+    return {name: parameter.annotation.__metadata__[0] for name, parameter in list(signature.parameters.items())[1:]}
+
+
+InterfaceLaw = Annotated[FixedPotential | Resistance | ExactPotential, Field(discriminator="kind")]
+WallLaw = Annotated[NoFlux | ExactPotential, Field(discriminator="kind")]

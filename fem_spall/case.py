@@ -1,0 +1,148 @@
+"""The case: everything one run needs, decoded from YAML, in SI units."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fem_spall.boundary import FixedPotential, InterfaceLaw, NoFlux, WallLaw
+from fem_spall.crack import Block, CrackKind
+from fem_spall.electrolyte import Electrolyte
+from fem_spall.model import Model
+from fem_spall.quantity import CurrentDensity, Memory, PositiveLength, Potential, Time
+
+__all__ = ["Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
+
+type Face = Literal["-x", "+x", "-y", "+y", "-z", "+z"]
+
+
+class Plating(Model):
+    """The lithium electrode the cracks belong to."""
+
+    face: Literal["+z", "-z"] = "+z"
+    potential: Potential = "0 V"  # type: ignore[assignment]
+    interface: InterfaceLaw = FixedPotential()
+
+
+class Drive(Model):
+    """Galvanostatic drive: the mean current density at the block's cross-section, towards the plating face."""
+
+    current_density: CurrentDensity
+
+
+class Counter(Model):
+    """The lithium electrode opposite to the cracks; give its potential or a drive."""
+
+    face: Literal["+z", "-z"] = "-z"
+    potential: Potential | None = None
+    drive: Drive | None = None
+    interface: InterfaceLaw = FixedPotential()
+
+    @model_validator(mode="after")
+    def _one_drive(self) -> Counter:
+        if (self.potential is None) == (self.drive is None) and self.interface.kind != "exact_potential":
+            raise ValueError("give either potential or drive, not both. Write for instance 'potential: 50 mV'")
+        return self
+
+
+class Electrodes(Model):
+    """The two lithium electrodes."""
+
+    plating: Plating = Plating()
+    counter: Counter
+
+    @model_validator(mode="after")
+    def _opposite(self) -> Electrodes:
+        if self.plating.face == self.counter.face:
+            raise ValueError("plating and counter must be opposite faces. Make one '+z' and the other '-z'")
+        return self
+
+
+class Mesh(Model):
+    """How finely and by which mesher the electrolyte is divided."""
+
+    size_min: PositiveLength
+    size_max: PositiveLength
+    grading: Annotated[float, Field(gt=1, le=3)] = 1.3
+    surface_tolerance: PositiveLength | None = None  # default: 0.3 size_min
+    remesher: Literal["auto", "gmsh", "mmg", "none"] = "auto"
+    algorithm: Literal["delaunay", "hxt"] = "delaunay"
+    order: Annotated[int, Field(ge=1, le=2)] | None = None  # default: 2 for analytic shapes, else 1
+    quality_floor: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    time_limit: Time = "10 min"  # type: ignore[assignment]
+    memory_limit: Memory = "8 GB"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Mesh:
+        if self.size_min > self.size_max:
+            raise ValueError("size_min must not exceed size_max. Swap the two or enlarge size_max")
+        return self
+
+    @property
+    def tolerance(self) -> float:
+        """Largest allowed distance between given and meshed surface that the remesher aims at, m."""
+        return self.surface_tolerance if self.surface_tolerance is not None else 0.3 * self.size_min
+
+
+class Solver(Model):
+    """Degree of the elements and the relative residual asked for."""
+
+    degree: Annotated[int, Field(ge=1, le=2)] = 2
+    tolerance: Annotated[float, Field(ge=1e-14, le=1e-4)] = 1e-10
+
+
+class Metrics(Model):
+    """What is reported beyond the currents."""
+
+    averaging_lengths: tuple[PositiveLength, ...] = ("100 nm", "250 nm", "500 nm")  # type: ignore[assignment]
+    critical_current_density: CurrentDensity = "1 mA/cm^2"  # type: ignore[assignment]
+    reference_current_density: CurrentDensity | None = None  # default: total current / cross-section
+
+
+class Output(Model):
+    """Which files a run writes beside its record."""
+
+    fields: bool = True
+    report: bool = True
+    pictures: bool = True
+
+
+def _not_none(value: object) -> object:
+    return {} if value is None else value
+
+
+class Case(Model):
+    """One case: block, electrodes, cracks, mesh, solver, metrics, output."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")
+    electrolyte: Electrolyte
+    electrodes: Electrodes
+    walls: dict[Literal["-x", "+x", "-y", "+y"], WallLaw] = {}
+    cracks: tuple[CrackKind, ...] = ()
+    mesh: Mesh
+    solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
+    accuracy: Literal["none"] = "none"
+    metrics: Annotated[Metrics, BeforeValidator(_not_none)] = Metrics()
+    output: Annotated[Output, BeforeValidator(_not_none)] = Output()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Case:
+        names = [crack.name for crack in self.cracks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cracks are named {name!r}. Give each its own name")
+            if name in ("plating", "counter"):
+                raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
+        return self
+
+    @property
+    def block(self) -> Block:
+        """The block with the face the cracks belong to."""
+        return Block(self.electrolyte.size, self.electrodes.plating.face)
+
+    @property
+    def wall_laws(self) -> dict[str, NoFlux | object]:
+        """Law of each of the four lateral faces."""
+        return {face: self.walls.get(face, NoFlux()) for face in ("-x", "+x", "-y", "+y")}  # type: ignore[arg-type]
