@@ -37,7 +37,7 @@ def boss_on_plane(
     distance = np.linalg.norm(relative, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(distance > 0, 1 - (radius / distance) ** 3, 0.0)
-    return field * -relative[:, 2] * factor
+    return np.asarray(field * -relative[:, 2] * factor)
 
 
 POTENTIALS: dict[str, Callable[..., NDArray[np.float64]]] = {

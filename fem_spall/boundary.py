@@ -58,7 +58,7 @@ class ExactPotential(Model):
 
     kind: Literal["exact_potential"]
     solution: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fem_spall.boundary import FixedPotential, InterfaceLaw, NoFlux, WallLaw
+from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, CrackKind
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.model import Model
@@ -119,7 +119,7 @@ class Case(Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")
     electrolyte: Electrolyte
     electrodes: Electrodes
-    walls: dict[Literal["-x", "+x", "-y", "+y"], WallLaw] = {}
+    walls: dict[Literal["-x", "+x", "-y", "+y"], WallLaw] = Field(default_factory=dict)
     cracks: tuple[CrackKind, ...] = ()
     mesh: Mesh
     solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
@@ -141,8 +141,3 @@ class Case(Model):
     def block(self) -> Block:
         """The block with the face the cracks belong to."""
         return Block(self.electrolyte.size, self.electrodes.plating.face)
-
-    @property
-    def wall_laws(self) -> dict[str, NoFlux | object]:
-        """Law of each of the four lateral faces."""
-        return {face: self.walls.get(face, NoFlux()) for face in ("-x", "+x", "-y", "+y")}  # type: ignore[arg-type]
