@@ -100,5 +100,5 @@ def parameter_units(solution: str) -> dict[str, Unit]:
     return {name: parameter.annotation.__metadata__[0] for name, parameter in list(signature.parameters.items())[1:]}
 
 
-InterfaceLaw = Annotated[FixedPotential | Resistance | ExactPotential, Field(discriminator="kind")]
+InterfaceLaw = Annotated[FixedPotential | Resistance | ExactPotential | NoFlux, Field(discriminator="kind")]
 WallLaw = Annotated[NoFlux | ExactPotential, Field(discriminator="kind")]

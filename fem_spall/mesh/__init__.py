@@ -1,0 +1,1 @@
+"""From surfaces to a tagged tetrahedral mesh: embed, remesh, fill, check, distribute."""

@@ -1,0 +1,80 @@
+"""A tetrahedral mesh with named surfaces as plain arrays: what every mesher returns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FACES", "MeshArrays", "length_unit", "triangle_areas"]
+
+#: The faces of the block with their axis and side (0 low, 1 high).
+FACES: dict[str, tuple[int, int]] = {
+    "-x": (0, 0), "+x": (0, 1), "-y": (1, 0), "+y": (1, 1), "-z": (2, 0), "+z": (2, 1),
+}  # fmt: skip
+
+
+def length_unit(size: tuple[float, float, float]) -> float:
+    """Length, m, that mesh coordinates are divided by, so that the block is 10 to 100 units long.
+
+    Meshers compare lengths with absolute tolerances; in metres a 50 um block would vanish in them.
+    """
+    return float(f"1e{int(np.floor(np.log10(max(size) * (1 + 1e-12)))) - 1}")
+
+
+def triangle_areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Areas of flat triangles given as (n, 3, 3) corners, (n,) float."""
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(np.linalg.norm(cross, axis=1) / 2)
+
+
+@dataclass(frozen=True)
+class MeshArrays:
+    """Nodes, tetrahedra and named triangles, lengths in ``unit`` metres.
+
+    ``points`` (n, 3) float; ``cells`` (m, 4 or 10) int and ``facets`` (k, 3 or 6) int, nodes in
+    gmsh's order; ``tags`` (k,) int names the surface of each facet through ``names``.  A facet with a
+    cell on both sides belongs to a zero-thickness sheet.  ``info`` is what the mesher reports.
+    """
+
+    points: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    facets: NDArray[np.int64]
+    tags: NDArray[np.int32]
+    names: dict[str, int]
+    unit: float
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> int:
+        """Order of the geometry, 1 (flat) or 2 (curved)."""
+        return 1 if self.cells.shape[1] == 4 else 2
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all arrays, the identity of the mesh."""
+        digest = hashlib.sha256()
+        for array in (self.points, self.cells, self.facets, self.tags):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to an ``.npz`` file."""
+        meta = json.dumps({"names": self.names, "unit": self.unit, "info": self.info})
+        np.savez(
+            path,
+            points=self.points, cells=self.cells, facets=self.facets, tags=self.tags,
+            meta=np.frombuffer(meta.encode(), dtype=np.uint8),
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: Path) -> MeshArrays:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            meta = json.loads(data["meta"].tobytes().decode())
+            return cls(data["points"], data["cells"], data["facets"], data["tags"], **meta)

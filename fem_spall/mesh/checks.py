@@ -1,0 +1,136 @@
+"""What must hold for every mesh before it is used, whichever mesher made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from fem_spall.crack.base import CrackSurface
+from fem_spall.errors import MeshingError
+from fem_spall.mesh.arrays import FACES, MeshArrays
+
+__all__ = ["check_mesh", "radius_ratio", "surface_distance"]
+
+
+def radius_ratio(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Quality 3 r_in / R_circ of tetrahedra (m, 4+), (m,) float: 1 regular, 0 flat, negative inverted."""
+    a, b, c, d = (points[cells[:, i]] for i in range(4))
+    u, v, w = b - a, c - a, d - a
+    cross = np.cross(v, w), np.cross(w, u), np.cross(u, v)
+    six_volume = np.einsum("ij,ij->i", u, cross[0])
+    area = sum(np.linalg.norm(side, axis=1) for side in (*cross, np.cross(c - b, d - b)))
+    squares = [np.einsum("ij,ij->i", e, e)[:, None] for e in (u, v, w)]
+    circum = np.linalg.norm(sum(s * x for s, x in zip(squares, cross, strict=True)), axis=1)  # 2 R |6V|
+    # r_in = 6V / (2 area) with area the sum of cross norms / 2; R = circum / (2 |6V|).
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quality = 6 * six_volume * np.abs(six_volume) / (area * circum)
+    return np.nan_to_num(quality, nan=0.0)
+
+
+def cell_volumes(mesh: MeshArrays) -> NDArray[np.float64]:
+    """Volumes of the straight-sided tetrahedra, (m,) float, mesh units cubed."""
+    a, b, c, d = (mesh.points[mesh.cells[:, i]] for i in range(4))
+    return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6)
+
+
+def surface_distance(mesh: MeshArrays, tag: int, surface: CrackSurface) -> tuple[float, float]:
+    """Largest and 99th-percentile distance, m, between the meshed crack and its given surface.
+
+    Vertices and centroids of either surface against the triangles of the other; the given surface is
+    taken only where it borders the electrolyte.
+    """
+    import igl
+
+    facets = mesh.facets[mesh.tags == tag][:, :3]
+    given = surface.vertices / mesh.unit
+    one = np.concatenate([mesh.points[np.unique(facets)], mesh.points[facets].mean(axis=1)])
+    to_given = np.sqrt(igl.point_mesh_squared_distance(one, given, surface.faces)[0])
+    other = np.concatenate([given, given[surface.faces].mean(axis=1)])
+    low, high = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    inside = ((other > low) & (other < high)).all(axis=1)
+    to_mesh = np.sqrt(igl.point_mesh_squared_distance(other[inside], mesh.points, facets)[0])
+    both = np.concatenate([to_given, to_mesh])
+    return float(both.max()) * mesh.unit, float(np.quantile(both, 0.99)) * mesh.unit
+
+
+def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -> dict[str, Any]:
+    """Return quality figures of a mesh that passes, lengths in m.
+
+    Parameters
+    ----------
+    mesh : MeshArrays
+        The mesh.
+    enclosed : float or None
+        Volume inside the boundary it was made from, mesh units cubed, if that is known exactly.
+    quality_floor : float
+        Least radius ratio allowed.
+
+    Raises
+    ------
+    MeshingError
+        If a cell is inverted or too flat, the volumes do not add up, or the electrolyte is not one piece.
+    """
+    quality = radius_ratio(mesh.points, mesh.cells)
+    worst = int(quality.argmin())
+    if quality[worst] < quality_floor:
+        place = mesh.points[mesh.cells[worst, :4]].mean(axis=0) * mesh.unit * 1e6
+        raise MeshingError(
+            40, "mesh",
+            f"least quality (radius ratio) must be above {quality_floor:g}; got {quality[worst]:.3g} at "
+            f"({place[0]:.4g}, {place[1]:.4g}, {place[2]:.4g}) um ({int((quality < quality_floor).sum())} such cells)",
+            "lower mesh.size_min, or mend the surface there",
+        )  # fmt: skip
+    volume = float(cell_volumes(mesh).sum())
+    if enclosed is not None and abs(volume - enclosed) > 1e-9 * enclosed:
+        raise MeshingError(
+            41, "mesh", f"cell volumes must add up to the enclosed volume; off by {volume / enclosed - 1:.1e}",
+            "change mesh.size_min",
+        )  # fmt: skip
+    pieces = _pieces(mesh.cells[:, :4])
+    if pieces != 1:
+        raise MeshingError(42, "mesh", f"the electrolyte must be one piece; got {pieces}", "change mesh.size_min")
+    edges = np.linalg.norm(
+        mesh.points[mesh.cells[:, [0, 0, 0, 1, 1, 2]]] - mesh.points[mesh.cells[:, [1, 2, 3, 2, 3, 3]]], axis=2
+    )
+    return {
+        "cells": len(mesh.cells),
+        "vertices": len(np.unique(mesh.cells[:, :4])),
+        "facets": len(mesh.facets),
+        "geometry_order": mesh.order,
+        "min_quality": float(quality.min()),
+        "p01_quality": float(np.quantile(quality, 0.01)),
+        "shortest_edge_m": float(edges.min()) * mesh.unit,
+        "longest_edge_m": float(edges.max()) * mesh.unit,
+        "flat_cell_volume_m3": volume * mesh.unit**3,
+    }
+
+
+def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
+    """Raise unless the facets close the cells and those on the block's faces lie on them exactly enough."""
+    cells = mesh.cells[:, :4]
+    sides = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
+    unique, count = np.unique(sides, axis=0, return_counts=True)
+    boundary = {tuple(s) for s in unique[count == 1].tolist()}
+    tagged = {tuple(s) for s in np.sort(mesh.facets[:, :3], axis=1).tolist()}
+    if boundary - tagged:
+        raise MeshingError(43, "mesh", f"{len(boundary - tagged)} boundary facets have no name", "report this case")
+    span = float(np.ptp(box, axis=0).max())
+    for name, (axis, side) in FACES.items():
+        own = np.unique(mesh.facets[mesh.tags == mesh.names[name]]) if name in mesh.names else np.empty(0, dtype=int)
+        off = np.abs(mesh.points[own, axis] - box[side, axis]).max() if own.size else 0.0
+        if off > 1e-9 * span:
+            raise MeshingError(44, f"face {name}", f"must be plane; off by {off * mesh.unit:.1e} m", "lower size_min")
+
+
+def _pieces(cells: NDArray[np.int64]) -> int:
+    """Number of parts connected through facets."""
+    sides = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
+    order = np.lexsort(sides.T)
+    same = (np.diff(sides[order], axis=0) == 0).all(axis=1)
+    one, two = order[:-1][same] // 4, order[1:][same] // 4
+    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(cells), len(cells)))
+    return int(connected_components(graph, directed=False)[0])

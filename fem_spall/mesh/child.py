@@ -1,0 +1,99 @@
+"""Run the meshing in a child process with limits: meshers crash, hang and eat memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fem_spall.case import Case
+from fem_spall.crack import CrackSurface
+from fem_spall.errors import LimitError, MeshingError
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.worker import read_failure
+
+__all__ = ["clean_environment", "mesh_in_child"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what an MPI launcher left in it, for children that are no ranks."""
+    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_", "MPIR_", "OMPI_", "PMI")
+    return {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
+
+
+def mesh_in_child(case: Case, surfaces: dict[str, CrackSurface], folder: Path) -> MeshArrays:
+    """Return the mesh of a case, made in a child process within the case's time and memory limits.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    surfaces : dict
+        Surface by name of the cracks that are not of closed form.
+    folder : Path
+        Empty scratch folder.
+
+    Raises
+    ------
+    LimitError
+        If the child ran out of time or memory; it has been killed.
+    SpallError
+        Whatever the child refused, or MeshingError if it died.
+    """
+    job = {"case": case.model_dump(mode="json"), "surfaces": sorted(surfaces)}
+    (folder / "job.json").write_text(json.dumps(job))
+    for name, surface in surfaces.items():
+        np.savez(folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet)
+    command = [sys.executable, "-m", "fem_spall.mesh.worker", str(folder)]
+    log = folder / "mesher.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=clean_environment(),
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait(child, case.mesh.time_limit, case.mesh.memory_limit)
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+    if (folder / "failure.json").exists():
+        raise read_failure(folder / "failure.json")
+    if child.returncode != 0 or not (folder / "mesh.npz").exists():
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        raise MeshingError(
+            35, "mesher", f"the meshing process died with {how}: {tail[0][:200]}",
+            "change mesh.size_min or mend the surface; `fem-spall doctor` checks the libraries",
+        )  # fmt: skip
+    return MeshArrays.load(folder / "mesh.npz")
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float, memory: float) -> None:
+    end = time.monotonic() + seconds
+    page = resource.getpagesize()
+    while child.poll() is None:
+        if time.monotonic() > end:
+            raise LimitError(
+                1,
+                "mesh.time_limit",
+                f"meshing took longer than {seconds:g} s",
+                "raise mesh.time_limit or mesh.size_min",
+            )
+        try:
+            used = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1]) * page
+        except (OSError, IndexError, ValueError):
+            used = 0
+        if used > memory:
+            raise LimitError(
+                2, "mesh.memory_limit", f"meshing took more than {memory / 1e9:.3g} GB",
+                "raise mesh.memory_limit or mesh.size_min",
+            )  # fmt: skip
+        time.sleep(0.05)

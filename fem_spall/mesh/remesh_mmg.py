@@ -1,0 +1,133 @@
+"""Remesh the tagged boundary of the electrolyte with MMG, every tag boundary an explicit ridge.
+
+MMG's own ridge detection misses the edge where a crack meets the plating face at a
+shallow angle; it then averages the normals across it and the plane bulges.  So every edge
+between two surfaces is handed over as a ridge, every vertex of three or more as a corner, and
+detection is off.  MMG joins features thinner than its smallest size without an error; such
+edges are counted here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from fem_spall.errors import MeshingError
+from fem_spall.mesh.embed import CRACK_TAG, TaggedSurface, facet_edges
+
+__all__ = ["remesh"]
+
+#: Turn of the normal, rad, above which an edge within a crack counts as folded.  Measured on a lens with a
+#: knife-edged rim at hmin 0.2 um: largest distance to the input 0.20 um without, 0.06 um with it.
+SHARP = np.radians(60)
+#: Folded edges are kept only in chains of at least this many; single ones are noise and spoil the mesh.
+CHAIN = 8
+
+
+def remesh(
+    surface: TaggedSurface, size_min: float, size_max: float, grading: float, tolerance: float, *, sharp: bool
+) -> TaggedSurface:
+    """Return the boundary remeshed between the two sizes.
+
+    All lengths in mesh units; ``tolerance`` is the distance to the given surface MMG aims at;
+    ``sharp`` keeps folded chains of edges within a crack.
+
+    Raises
+    ------
+    MeshingError
+        If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
+    """
+    result = _mmgs(surface, sharp, hmin=size_min, hmax=size_max, hgrad=grading, hausd=min(tolerance, size_min / 2))
+    result = _flatten(result)
+    pinched = _bad_edges(result)
+    if len(pinched):
+        places = "; ".join("(" + ", ".join(f"{v:.4g}" for v in p * surface.unit * 1e6) + ") um" for p in pinched[:3])
+        raise MeshingError(
+            20, "surface mesh", f"{len(pinched)} edges get pinched, the crack is thinner there than the mesh: {places}",
+            "lower mesh.size_min, or open the crack there",
+        )  # fmt: skip
+    if _changed_planes(surface, result):
+        raise MeshingError(
+            21, "surface mesh", "the faces of the block did not keep their areas",
+            "lower mesh.size_min or mesh.surface_tolerance",
+        )  # fmt: skip
+    return result
+
+
+def ridges_and_corners(surface: TaggedSurface, sharp: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Edges (e, 2) to keep sharp, and vertices (c,) where three or more surfaces meet.
+
+    Those are the edges between two surfaces and, if ``sharp``, within a crack the chains of edges where
+    the normal turns by more than :data:`SHARP`: the rim of a lens.
+    """
+    edges, index = facet_edges(surface.faces)
+    side = np.argsort(index.ravel(), kind="stable").reshape(-1, 2)  # the two triangle sides of each edge
+    first, second = side[:, 0] // 3, side[:, 1] // 3
+    corners = surface.vertices[surface.faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
+    turn = np.einsum("ij,ij->i", normal[first], normal[second])
+    tags = surface.tags
+    between = tags[first] != tags[second]
+    ridges = edges[between]
+    if sharp:
+        ridges = np.concatenate(
+            [ridges, _chains(edges[~between & (tags[first] >= CRACK_TAG) & (turn < np.cos(SHARP))])]
+        )
+    pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
+    vertex, count = np.unique(pairs[:, 0], return_counts=True)
+    return ridges, vertex[count >= 3]
+
+
+def _chains(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the edges that hang together in groups of at least :data:`CHAIN`."""
+    if len(edges) == 0:
+        return edges
+    size = int(edges.max()) + 1
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    label = connected_components(graph, directed=False)[1][edges[:, 0]]
+    return np.asarray(edges[np.bincount(label)[label] >= CHAIN])
+
+
+def _mmgs(surface: TaggedSurface, sharp: bool, **sizes: float) -> TaggedSurface:
+    import mmgpy
+
+    ridges, corners = ridges_and_corners(surface, sharp)
+    mesh = mmgpy.MmgMeshS()
+    mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces), edges=len(ridges))
+    mesh.set_vertices(surface.vertices)
+    mesh.set_triangles(surface.faces.astype(np.int32), surface.tags.astype(np.int64))
+    mesh.set_edges(ridges.astype(np.int32), np.ones(len(ridges), dtype=np.int64))
+    mesh.set_ridge_edges(np.arange(len(ridges), dtype=np.int32))
+    mesh.set_corners(corners.astype(np.int32))
+    mesh.remesh(angle=0, verbose=-1, **sizes)
+    vertices = np.asarray(mesh.get_vertices(), dtype=float)
+    faces, tags = mesh.get_triangles_with_refs()
+    faces, tags = np.asarray(faces, dtype=np.int64), np.asarray(tags, dtype=np.int32)
+    used, packed = np.unique(faces, return_inverse=True)
+    return replace(surface, vertices=vertices[used], faces=packed.reshape(-1, 3), tags=tags)
+
+
+def _flatten(surface: TaggedSurface) -> TaggedSurface:
+    """Put the vertices of the block's faces back on their planes, which MMG may leave by rounding."""
+    vertices = surface.vertices.copy()
+    for tag, (axis, coordinate) in surface.planes().items():
+        own = np.unique(surface.faces[surface.tags == tag])
+        vertices[own, axis] = coordinate
+    return replace(surface, vertices=vertices)
+
+
+def _bad_edges(surface: TaggedSurface) -> NDArray[np.float64]:
+    edges, index = facet_edges(surface.faces)
+    count = np.bincount(index.ravel(), minlength=len(edges))
+    return np.asarray(surface.vertices[edges[count != 2]].mean(axis=1).reshape(-1, 3))
+
+
+def _changed_planes(before: TaggedSurface, after: TaggedSurface) -> bool:
+    """Whether the areas of the block's faces changed by more than 1e-3, or the enclosed volume by more than 1 %."""
+    moved = [abs(after.area(tag) - before.area(tag)) > 1e-3 * before.area(tag) for tag in before.planes()]
+    return any(moved) or abs(after.volume - before.volume) > 1e-2 * before.volume

@@ -1,0 +1,98 @@
+"""Fill a tagged closed surface with tetrahedra: gmsh on the discrete boundary, no re-parametrisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+
+from fem_spall.errors import MeshingError
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.embed import TaggedSurface, shells
+
+__all__ = ["gmsh_session", "tetrahedralise"]
+
+ALGORITHMS = {"delaunay": 1, "hxt": 10}
+
+
+@contextmanager
+def gmsh_session() -> Iterator[Any]:
+    """A gmsh model with no user configuration, one thread and errors as MeshingError.
+
+    Only ever opened in the meshing child process: gmsh can neither be interrupted nor trusted not to abort.
+    """
+    import gmsh
+
+    gmsh.initialize(readConfigFiles=False, interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.option.setNumber("General.NumThreads", 1)
+        gmsh.logger.start()
+        gmsh.model.add("electrolyte")
+        try:
+            yield gmsh
+        except MeshingError:
+            raise
+        except Exception as error:
+            log = [line for line in gmsh.logger.get() if line.startswith(("Error", "Warning"))]
+            raise MeshingError(
+                30, "gmsh", f"{error}; its log says: {' / '.join(log[-3:]) or 'nothing'}",
+                "change mesh.size_min, or mend the surface where it crosses itself",
+            ) from error  # fmt: skip
+    finally:
+        gmsh.finalize()
+
+
+def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["delaunay", "hxt"]) -> MeshArrays:
+    """Return tetrahedra whose boundary is the given surface, triangle by triangle.
+
+    HXT names volumes by the colours of their bounding surfaces, so each shell has surfaces of its own.
+    """
+    labels = shells(surface.faces)
+    with gmsh_session() as gmsh:
+        gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
+        gmsh.option.setNumber("Mesh.Optimize", 1)
+        gmsh.option.setNumber("Mesh.Renumber", 0)
+        gmsh.option.setNumber("Mesh.MeshSizeMax", size_max)
+        _add_boundary(gmsh, surface, labels)
+        gmsh.model.mesh.generate(3)
+        node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
+        _, cell_nodes = gmsh.model.mesh.getElementsByType(4)
+    if len(cell_nodes) == 0:
+        raise MeshingError(31, "gmsh", "made no tetrahedra", "change mesh.size_min or mesh.algorithm")
+    row = np.empty(int(node_tags.max()) + 1, dtype=np.int64)
+    row[node_tags.astype(np.int64)] = np.arange(len(node_tags))
+    points = np.asarray(coordinates, dtype=float).reshape(-1, 3)
+    cells = row[np.asarray(cell_nodes, dtype=np.int64).reshape(-1, 4)]
+    facets = row[surface.faces + 1]
+    if not np.array_equal(points[facets[:, 0]], surface.vertices[surface.faces[:, 0]]):
+        raise MeshingError(32, "gmsh", "moved vertices of the boundary", "use mesh.algorithm: delaunay")
+    return MeshArrays(points, cells, facets, surface.tags, surface.names, surface.unit, {"algorithm": algorithm})
+
+
+def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any]) -> None:
+    groups = np.unique(np.stack([labels, surface.tags], axis=1), axis=0)
+    volume_of = {}
+    for label in np.unique(labels):
+        a, b, c = np.moveaxis(surface.vertices[surface.faces[labels == label]], 1, 0)
+        volume_of[int(label)] = float(np.einsum("ij,ij->", a, np.cross(b, c)))
+    added = np.zeros(len(surface.vertices), dtype=bool)
+    surfaces: dict[int, list[int]] = {label: [] for label in volume_of}
+    for entity, (label, tag) in enumerate(groups, 1):
+        member = (labels == label) & (surface.tags == tag)
+        nodes = np.unique(surface.faces[member])
+        nodes = nodes[~added[nodes]]
+        added[nodes] = True
+        gmsh.model.addDiscreteEntity(2, entity)
+        gmsh.model.mesh.addNodes(2, entity, nodes + 1, surface.vertices[nodes].ravel())
+        surfaces[int(label)].append(entity)
+    # Elements after all nodes: a surface's triangles may use nodes that belong to its neighbours.
+    for entity, (label, tag) in enumerate(groups, 1):
+        member = (labels == label) & (surface.tags == tag)
+        gmsh.model.mesh.addElementsByType(entity, 2, np.nonzero(member)[0] + 1, surface.faces[member].ravel() + 1)
+    outer_first = sorted(volume_of, key=lambda label: -volume_of[label])
+    loops = [gmsh.model.geo.addSurfaceLoop(surfaces[label]) for label in outer_first]
+    gmsh.model.geo.addVolume(loops)
+    gmsh.model.geo.synchronize()

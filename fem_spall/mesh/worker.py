@@ -1,0 +1,202 @@
+"""The meshing child process: ``python -m fem_spall.mesh.worker FOLDER``.
+
+Reads ``job.json`` and ``surface_NAME.npz`` from the folder, writes ``mesh.npz`` or ``failure.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_spall import errors
+from fem_spall.case import Case
+from fem_spall.crack import AnalyticCrack, CrackSurface
+from fem_spall.errors import MeshingError, SpallError
+from fem_spall.mesh.arrays import MeshArrays, length_unit
+from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
+
+__all__ = ["ATTEMPTS", "mesh_case"]
+
+#: Smallest sizes tried, as fractions of the asked one, and whether folded edges of a crack are kept sharp.
+#: A mesher that stumbles over one usually takes the next.
+ATTEMPTS = ((1.0, True), (1.0, False), (0.5, True), (0.5, False), (0.3, True), (0.3, False))
+
+
+def mesh_case(case: Case, surfaces: dict[str, CrackSurface]) -> MeshArrays:
+    """Return the checked mesh of a case.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    surfaces : dict
+        Surface by crack name of every crack that is not of closed form.
+    """
+    shapes = tuple(crack for crack in case.cracks if isinstance(crack, AnalyticCrack))
+    remesher = case.mesh.remesher
+    if remesher == "auto":
+        remesher = "mmg" if surfaces else "gmsh"
+    if remesher == "gmsh" and surfaces:
+        raise MeshingError(
+            36, "mesh.remesher", "gmsh's own remeshing is for cracks of closed form; its parametrisation fails on "
+            "reconstructed surfaces", "use mesh.remesher: auto or mmg",
+        )  # fmt: skip
+    if remesher == "gmsh":
+        return _mesh_shapes(case, shapes)
+    if shapes:
+        surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
+    surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
+    return _mesh_surfaces(case, surfaces, remesher)
+
+
+def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...]) -> MeshArrays:
+    from fem_spall.mesh.analytic_shapes import mesh_shapes
+
+    unit = length_unit(case.electrolyte.size)
+    order = case.mesh.order or (2 if shapes and case.solver.degree == 2 else 1)
+    mesh = mesh_shapes(
+        case.block, shapes, unit,
+        size_min=case.mesh.size_min / unit, size_max=case.mesh.size_max / unit,
+        grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order,
+    )  # fmt: skip
+    box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
+    check_surfaces(mesh, box)
+    quality = check_mesh(mesh, None, case.mesh.quality_floor)
+    mesh.info.update(quality, remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist())
+    return mesh
+
+
+def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
+    """Triangles of a shape of closed form, for cases that also have reconstructed surfaces."""
+    from fem_spall.mesh.analytic_shapes import triangulate_shape
+
+    unit = length_unit(case.electrolyte.size)
+    points, faces = triangulate_shape(case.block, shape, unit, case.mesh.size_min / unit, case.mesh.size_max / unit)
+    return CrackSurface.canonical(points * unit, faces, provenance={"kind": "closed form"})
+
+
+def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str) -> MeshArrays:
+    from fem_spall.mesh.embed import embed
+    from fem_spall.mesh.remesh_mmg import remesh
+    from fem_spall.mesh.tetrahedralise import tetrahedralise
+
+    unit = length_unit(case.electrolyte.size)
+    voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
+    boundary = embed(case.block, surfaces, voids, unit)
+    settings = case.mesh
+    failures: list[str] = []
+    for fraction, sharp in ATTEMPTS if remesher == "mmg" else ((1.0, True),):
+        try:
+            fine = boundary
+            if remesher == "mmg":
+                fine = remesh(
+                    boundary, fraction * settings.size_min / unit, settings.size_max / unit, settings.grading,
+                    settings.tolerance / unit, sharp=sharp,
+                )  # fmt: skip
+            mesh = tetrahedralise(fine, settings.size_max / unit, settings.algorithm)
+            check_surfaces(mesh, fine.box)
+            quality = check_mesh(mesh, fine.volume, settings.quality_floor)
+            distances = _check_distances(mesh, surfaces, settings.tolerance, settings.size_min)
+        except MeshingError as error:
+            failures.append(
+                f"size {fraction:g} x size_min{', folds kept' if sharp else ''}: {error.where}: {error.reason}"
+            )
+            last = error
+            continue
+        break
+    else:
+        if len(failures) == 1:
+            raise last
+        raise MeshingError(
+            last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}", last.cure
+        )
+    box_volume = float(np.prod(np.ptp(boundary.box, axis=0)))
+    dropped = sum(repair.volume_change for repair in boundary.repairs) / unit**3
+    mesh.info.update(
+        quality,
+        remesher=remesher,
+        attempt=len(failures) + 1,
+        failed_attempts=failures,
+        box=boundary.box.tolist(),
+        distances=distances,
+        repairs=[vars(repair) for repair in boundary.repairs],
+        boolean_volume_balance=(
+            boundary.volume + dropped + boundary.lithium_volume + boundary.void_volume - box_volume
+        ) / box_volume,
+        boolean_areas_m2={name: boundary.area(tag) * unit**2 for name, tag in boundary.names.items()},
+        boolean_volume_m3=boundary.volume * unit**3,
+    )  # fmt: skip
+    if abs(mesh.info["boolean_volume_balance"]) > 1e-9:
+        raise MeshingError(
+            45, "cracks", "electrolyte and cracks must add up to the block; off by "
+            f"{mesh.info['boolean_volume_balance']:.1e}", "mend the crack surfaces, they may cross themselves",
+        )  # fmt: skip
+    return _flat_part(mesh, case)
+
+
+def _check_distances(
+    mesh: MeshArrays, surfaces: dict[str, CrackSurface], tolerance: float, size_min: float
+) -> dict[str, dict[str, float]]:
+    """Distances between given and meshed surfaces; 99 % must lie within the tolerance, all within it plus 2 size_min."""
+    result = {}
+    for name, surface in surfaces.items():
+        largest, p99 = surface_distance(mesh, mesh.names[name], surface)
+        result[name] = {"largest_m": largest, "p99_m": p99}
+        if p99 > tolerance or largest > tolerance + 2 * size_min:
+            raise MeshingError(
+                46, f"crack {name}", f"the meshed surface must stay within {tolerance * 1e9:.0f} nm of the given one; "
+                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most",
+                "lower mesh.size_min or raise mesh.surface_tolerance",
+            )  # fmt: skip
+    return result
+
+
+def _flat_part(mesh: MeshArrays, case: Case) -> MeshArrays:
+    """Give the flat part of an interface sheet to the plating face."""
+    tags = mesh.tags.copy()
+    for crack in case.cracks:
+        flat = getattr(crack, "flat_within", None)
+        if flat is not None:
+            depth = case.block.depth(mesh.points * mesh.unit)
+            own = tags == mesh.names[crack.name]
+            near = (np.abs(depth[mesh.facets]) <= flat).all(axis=1)
+            tags[own & near] = mesh.names[case.electrodes.plating.face]
+    return MeshArrays(mesh.points, mesh.cells, mesh.facets, tags, mesh.names, mesh.unit, mesh.info)
+
+
+def main(folder: Path) -> int:
+    """Do the job of a folder; exit 0 with a mesh, 1 with a failure file."""
+    job = json.loads((folder / "job.json").read_text())
+    case = Case.model_validate(job["case"])
+    surfaces = {}
+    for name in job["surfaces"]:
+        with np.load(folder / f"surface_{name}.npz", allow_pickle=False) as data:
+            surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=bool(data["sheet"]))
+    try:
+        mesh_case(case, surfaces).save(folder / "mesh.npz")
+    except SpallError as error:
+        write_failure(folder / "failure.json", error)
+        return 1
+    return 0
+
+
+def write_failure(path: Path, error: SpallError) -> None:
+    """Write a refusal so that :func:`read_failure` can raise it again elsewhere."""
+    kind = type(error).__name__
+    path.write_text(json.dumps([kind, error.detail, error.where, error.reason, error.cure]))
+
+
+def read_failure(path: Path) -> SpallError:
+    """The refusal another process wrote."""
+    kind, *arguments = json.loads(path.read_text())
+    made: Any = getattr(errors, kind)(*arguments)
+    assert isinstance(made, SpallError)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
