@@ -1,0 +1,122 @@
+"""Closed forms of the conduction problem: pure NumPy, SI units, one source each.
+
+``POTENTIALS`` holds the potentials that may serve as exact boundary data: each
+takes ``points`` ((n, 3) float, m) and parameters annotated with their unit, and
+returns φ ((n,) float, V).  In all of them the lithium that is plated is at 0 V and
+φ > 0 in the electrolyte; depth is measured towards −z from the plane z = centre z.
+
+``FIGURES`` holds the exact values of single figures (currents, resistances, focusing
+factors), parameters annotated with their unit in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fem_spall.analytic.bosses import (
+    boss_on_plane,
+    elliptical_ridge_current,
+    elliptical_ridge_focusing,
+    elliptical_ridge_on_plane,
+    ridge_ball_mean,
+    ridge_on_plane,
+    ridge_quantile,
+    robin_boss_current,
+    robin_boss_focusing,
+    robin_boss_on_plane,
+    robin_ridge_focusing,
+    robin_ridge_on_plane,
+    spheroid_advance_volume,
+    spheroid_cap_mean,
+    spheroid_current,
+    spheroid_focusing,
+    spheroid_on_plane,
+    spheroid_quantile,
+    void_cylinder_on_plane,
+    void_on_plane,
+)
+from fem_spall.analytic.cracks import (
+    blade_advance_in_mirror_cell,
+    blade_cell_advance,
+    blade_cell_current,
+    blade_cell_intensity,
+    blade_cell_share,
+    blade_intensity,
+    blade_intensity_in_mirror_cell,
+    blade_intensity_near_counter,
+    half_penny_advance_volume,
+    half_penny_current,
+    half_penny_intensity,
+    half_penny_on_plane,
+)
+from fem_spall.analytic.shells import (
+    coaxial_cylinders,
+    coaxial_cylinders_conductance,
+    coaxial_cylinders_inner_field,
+    concentric_spheres,
+    concentric_spheres_conductance,
+    concentric_spheres_inner_field,
+    confocal_spheroids,
+    confocal_spheroids_conductance,
+    confocal_spheroids_tip_field,
+    layered_area_resistance,
+    slab_resistance,
+)
+from fem_spall.analytic.signature import Values
+
+__all__ = ["FIGURES", "POTENTIALS"]
+
+POTENTIALS: dict[str, Callable[..., Values]] = {
+    form.__name__: form
+    for form in (
+        boss_on_plane,
+        coaxial_cylinders,
+        concentric_spheres,
+        confocal_spheroids,
+        elliptical_ridge_on_plane,
+        half_penny_on_plane,
+        ridge_on_plane,
+        robin_boss_on_plane,
+        robin_ridge_on_plane,
+        spheroid_on_plane,
+        void_cylinder_on_plane,
+        void_on_plane,
+    )
+}
+
+FIGURES: dict[str, Callable[..., float]] = {
+    form.__name__: form
+    for form in (
+        blade_advance_in_mirror_cell,
+        blade_cell_advance,
+        blade_cell_current,
+        blade_cell_intensity,
+        blade_cell_share,
+        blade_intensity,
+        blade_intensity_in_mirror_cell,
+        blade_intensity_near_counter,
+        coaxial_cylinders_conductance,
+        coaxial_cylinders_inner_field,
+        concentric_spheres_conductance,
+        concentric_spheres_inner_field,
+        confocal_spheroids_conductance,
+        confocal_spheroids_tip_field,
+        elliptical_ridge_current,
+        elliptical_ridge_focusing,
+        half_penny_advance_volume,
+        half_penny_current,
+        half_penny_intensity,
+        layered_area_resistance,
+        ridge_ball_mean,
+        ridge_quantile,
+        robin_boss_current,
+        robin_boss_focusing,
+        robin_ridge_focusing,
+        slab_resistance,
+        spheroid_advance_volume,
+        spheroid_cap_mean,
+        spheroid_current,
+        spheroid_focusing,
+        spheroid_quantile,
+    )
+}
