@@ -18,7 +18,8 @@ Anything else that escapes is a bug and ends with exit code 1.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 __all__ = [
     "CaseError",
@@ -69,9 +70,20 @@ class SpallError(Exception):
 
 
 class CaseError(SpallError):
-    """The case file, an override or the command line is wrong."""
+    """The case file, an override or the command line is wrong.
+
+    ``faults`` lists everything that was found (``fem_spall.case_file.Fault``: file,
+    line, column, key, message); the text of the error then has one line a fault.
+    """
 
     exit_code = 2
+
+    def __init__(self, detail: int, where: str, reason: str, cure: str, *, faults: Iterable[Any] = ()) -> None:
+        super().__init__(detail, where, reason, cure)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.faults)) if self.faults else super().__str__()
 
 
 class InputFileError(SpallError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,12 +44,56 @@ class Unit:
     example: str
     word: str
 
+    @property
+    def usual(self) -> str:
+        """Unit of the example: what to offer for a bare number."""
+        return self.example.split(" ", 1)[1]
+
+    @property
+    def article(self) -> str:
+        """Article before the word."""
+        return "an" if self.word[0] in "aeiou" else "a"
+
+
+# One number, then a product of units. Anything cleverer is left out: it would be evaluated, and '2 m**9**9**9' never ends.
+_NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)\s*(.*?)\s*", re.DOTALL)
+_NAME = r"[A-Za-zµμΩÅ°]{1,30}"
+_FACTOR = rf"{_NAME}(?:(?:\^|\*\*)?-?[1-4]|⁻?[¹²³])?"
+_PRODUCT = re.compile(rf"{_FACTOR}(?:(?:\s*[*·/]\s*|\s+){_FACTOR}){{0,5}}")
+_BARE_POWER = re.compile(rf"({_NAME})(-?[1-4])")  # 'mA/cm2' and 'A m-2', as people write
+
 
 @functools.cache
 def _registry() -> pint.UnitRegistry[float]:
     import pint
 
     return pint.UnitRegistry(cache_folder=None)
+
+
+@functools.cache
+def _factor(text: str, si: str) -> float:
+    """Factor from the unit ``text`` to ``si``; ValueError with the reason where there is none."""
+    import tokenize
+
+    import pint
+
+    if re.match(r",[0-9]", text):
+        raise ValueError("the decimal sign is a point")
+    if not _PRODUCT.fullmatch(text):
+        raise ValueError(f"{text!r} is not a unit")
+    try:
+        unit = _registry().parse_units(_BARE_POWER.sub(r"\1^\2", text))
+    except pint.UndefinedUnitError as error:
+        names = error.unit_names if isinstance(error.unit_names, str) else ", ".join(error.unit_names)
+        raise ValueError(f"the unit {names!r} is not known") from None
+    except (pint.PintError, ValueError, TypeError, AttributeError, AssertionError, SyntaxError, ArithmeticError,
+            tokenize.TokenError):  # fmt: skip
+        raise ValueError(f"{text!r} is not a unit") from None
+    try:
+        return float(_registry().Quantity(1.0, unit).to(si).magnitude)
+    except pint.DimensionalityError:
+        words = {known.word for known in _KNOWN if _registry().Unit(known.si).is_compatible_with(unit)}
+        raise ValueError(f"{text!r} is {f'a unit of {words.pop()}' if words else 'of another dimension'}") from None
 
 
 def to_si(text: object, unit: Unit) -> float:
@@ -66,26 +111,32 @@ def to_si(text: object, unit: Unit) -> float:
     ValueError
         If the text has no unit, a unit of another dimension, or no finite number.
     """
-    if isinstance(text, bool) or not isinstance(text, str):
-        shown = f"{text} {unit.si}" if isinstance(text, (int, float)) and not isinstance(text, bool) else unit.example
-        raise ValueError(f"a {unit.word} needs a unit; got {text!r}. Write for instance '{shown}' or '{unit.example}'")
-    import tokenize
-
-    import pint
-
-    try:
-        value = _registry().Quantity(text).to(unit.si).magnitude
-    except pint.DimensionalityError:
-        raise ValueError(f"a {unit.word} is needed; got {text!r}. Write for instance '{unit.example}'") from None
-    except (pint.PintError, ValueError, TypeError, AttributeError, AssertionError, SyntaxError, ArithmeticError,
-            tokenize.TokenError):  # fmt: skip
+    offer = f"Write for instance '{unit.example}'"
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
         raise ValueError(
-            f"{text!r} is not a number with a unit of {unit.word}. Write for instance '{unit.example}'"
-        ) from None
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"a finite {unit.word} is needed; got {text!r}. Write for instance '{unit.example}'")
+            f"{unit.article} {unit.word} needs a unit; got {text!r}. Write for instance '{text!r} {unit.usual}'"
+        )
+    match = _NUMBER.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"must be {unit.article} {unit.word}, a number with a unit; got {_shown(text)}. {offer}")
+    if not match[2]:
+        raise ValueError(
+            f"{unit.article} {unit.word} needs a unit; got {text!r}. Write for instance '{match[1]} {unit.usual}'"
+        )
+    try:
+        value = float(match[1]) * _factor(match[2], unit.si)
+    except ValueError as error:
+        raise ValueError(f"must be {unit.article} {unit.word}; got {_shown(text)}: {error}. {offer}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite {unit.word}; got {text!r}. {offer}")
     # Fifteen digits hide the last-bit noise of unit conversion (20 um is 2e-05 m, not 1.9999999999999998e-05 m).
     return float(f"{value:.15g}")
+
+
+def _shown(value: object) -> str:
+    """Return the value as a message shows it: short, and nothing for an empty key."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def to_text(value: float, unit: Unit) -> str:
@@ -104,7 +155,15 @@ def _annotated(unit: Unit, check: Any = None) -> Any:
         unit,
         BeforeValidator(read),
         PlainSerializer(lambda value: to_text(value, unit)),
-        WithJsonSchema({"type": "string", "title": unit.word, "description": f"{unit.word}, such as '{unit.example}'"}),
+        WithJsonSchema(
+            {
+                "type": "string",
+                "title": unit.word,
+                "description": f"{unit.word}, such as '{unit.example}'",
+                "examples": [unit.example],
+                "unit": unit.si,
+            }
+        ),
     )
 
 
@@ -119,15 +178,28 @@ def _non_negative(value: float, text: object, unit: Unit) -> None:
 
 
 _LENGTH = Unit("m", "20 um", "length")
+_POTENTIAL = Unit("V", "50 mV", "potential")
+_CONDUCTIVITY = Unit("S/m", "1 mS/cm", "conductivity")
+_CURRENT_DENSITY = Unit("A/m^2", "0.5 mA/cm^2", "current density")
+_FIELD_STRENGTH = Unit("V/m", "1 kV/m", "field strength")
+_AREA_RESISTANCE = Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance")
+_ANGLE = Unit("rad", "52 deg", "angle")
+_TIME = Unit("s", "10 min", "time")
+_MEMORY = Unit("byte", "8 GB", "memory size")
+# What a unit of the wrong dimension is called in a message; the last three are no keys, but likely slips.
+_KNOWN = (
+    *(_LENGTH, _POTENTIAL, _CONDUCTIVITY, _CURRENT_DENSITY, _FIELD_STRENGTH, _AREA_RESISTANCE, _ANGLE, _TIME, _MEMORY),
+    *(Unit("m^2", "1 um^2", "area"), Unit("A", "1 nA", "current"), Unit("ohm", "1 ohm", "resistance")),
+)
 
 type Length = Annotated[float, *_annotated(_LENGTH)]
 type PositiveLength = Annotated[float, *_annotated(_LENGTH, _positive)]
 type NonNegativeLength = Annotated[float, *_annotated(_LENGTH, _non_negative)]
-type Potential = Annotated[float, *_annotated(Unit("V", "50 mV", "potential"))]
-type Conductivity = Annotated[float, *_annotated(Unit("S/m", "1 mS/cm", "conductivity"))]
-type CurrentDensity = Annotated[float, *_annotated(Unit("A/m^2", "0.5 mA/cm^2", "current density"))]
-type FieldStrength = Annotated[float, *_annotated(Unit("V/m", "1 kV/m", "field strength"))]
-type AreaResistance = Annotated[float, *_annotated(Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance"))]
-type Angle = Annotated[float, *_annotated(Unit("rad", "52 deg", "angle"))]
-type Time = Annotated[float, *_annotated(Unit("s", "10 min", "time"), _positive)]
-type Memory = Annotated[float, *_annotated(Unit("byte", "8 GB", "memory size"), _positive)]
+type Potential = Annotated[float, *_annotated(_POTENTIAL)]
+type Conductivity = Annotated[float, *_annotated(_CONDUCTIVITY)]
+type CurrentDensity = Annotated[float, *_annotated(_CURRENT_DENSITY)]
+type FieldStrength = Annotated[float, *_annotated(_FIELD_STRENGTH)]
+type AreaResistance = Annotated[float, *_annotated(_AREA_RESISTANCE)]
+type Angle = Annotated[float, *_annotated(_ANGLE)]
+type Time = Annotated[float, *_annotated(_TIME, _positive)]
+type Memory = Annotated[float, *_annotated(_MEMORY, _positive)]
