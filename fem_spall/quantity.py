@@ -50,12 +50,12 @@ class Unit:
         return self.example.split(" ", 1)[1]
 
     @property
-    def article(self) -> str:
-        """Article before the word."""
-        return "an" if self.word[0] in "aeiou" else "a"
+    def phrase(self) -> str:
+        """The word with its article."""
+        return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.word}"
 
 
-# One number, then a product of units. Anything cleverer is left out: it would be evaluated, and '2 m**9**9**9' never ends.
+# One number, then a product of units. Anything cleverer would be evaluated, and '2 m**9**9**9' never ends.
 _NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)\s*(.*?)\s*", re.DOTALL)
 _NAME = r"[A-Za-zµμΩÅ°]{1,30}"
 _FACTOR = rf"{_NAME}(?:(?:\^|\*\*)?-?[1-4]|⁻?[¹²³])?"
@@ -84,7 +84,7 @@ def _factor(text: str, si: str) -> float:
     try:
         unit = _registry().parse_units(_BARE_POWER.sub(r"\1^\2", text))
     except pint.UndefinedUnitError as error:
-        names = error.unit_names if isinstance(error.unit_names, str) else ", ".join(error.unit_names)
+        names: object = error.unit_names  # a str at run time, whatever pint's annotation says
         raise ValueError(f"the unit {names!r} is not known") from None
     except (pint.PintError, ValueError, TypeError, AttributeError, AssertionError, SyntaxError, ArithmeticError,
             tokenize.TokenError):  # fmt: skip
@@ -113,20 +113,16 @@ def to_si(text: object, unit: Unit) -> float:
     """
     offer = f"Write for instance '{unit.example}'"
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        raise ValueError(
-            f"{unit.article} {unit.word} needs a unit; got {text!r}. Write for instance '{text!r} {unit.usual}'"
-        )
+        raise ValueError(f"{unit.phrase} needs a unit; got {text!r}. Write for instance '{text!r} {unit.usual}'")
     match = _NUMBER.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"must be {unit.article} {unit.word}, a number with a unit; got {_shown(text)}. {offer}")
+        raise ValueError(f"must be {unit.phrase}, a number with a unit; got {_shown(text)}. {offer}")
     if not match[2]:
-        raise ValueError(
-            f"{unit.article} {unit.word} needs a unit; got {text!r}. Write for instance '{match[1]} {unit.usual}'"
-        )
+        raise ValueError(f"{unit.phrase} needs a unit; got {text!r}. Write for instance '{match[1]} {unit.usual}'")
     try:
         value = float(match[1]) * _factor(match[2], unit.si)
     except ValueError as error:
-        raise ValueError(f"must be {unit.article} {unit.word}; got {_shown(text)}: {error}. {offer}") from None
+        raise ValueError(f"must be {unit.phrase}; got {_shown(text)}: {error}. {offer}") from None
     if not math.isfinite(value):
         raise ValueError(f"must be a finite {unit.word}; got {text!r}. {offer}")
     # Fifteen digits hide the last-bit noise of unit conversion (20 um is 2e-05 m, not 1.9999999999999998e-05 m).
