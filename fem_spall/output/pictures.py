@@ -1,0 +1,304 @@
+"""Figures of a finished run, for a paper as they are: section, crack, flux distribution.
+
+Everything is drawn by Matplotlib without a graphics library, because a server
+often has none and VTK then ends the whole process.  VTK still reads and cuts the
+meshes, so the drawing happens in a child process: if that dies, the run goes on
+and says why a picture is missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.output.finished import Finished
+from fem_spall.output.wording import with_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawn", "draw_pictures"]
+
+type Floats = NDArray[np.float64]
+
+TIME_LIMIT = 180.0  # s
+LITHIUM = "#c9ccd3"
+HOT = "#00b4d8"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "savefig.dpi": 300,
+    "mathtext.default": "regular",
+}
+
+
+class Drawn(NamedTuple):
+    """Which pictures were written, and why any is missing."""
+
+    files: list[Path]
+    warnings: list[str]
+
+
+def draw_pictures(folder: Path, time_limit: float = TIME_LIMIT) -> Drawn:
+    """Return the pictures written under ``figures/``, and one sentence for each that could not be drawn.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of a finished run.
+    time_limit : float
+        Seconds after which the drawing is given up.
+    """
+    # Under mpiexec a child that inherits the launcher's variables would try to join the parallel job.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "HYDRA", "MPI", "OMPI"))}
+    command = [sys.executable, "-P", "-m", "fem_spall.output.pictures", str(folder)]
+    try:
+        child = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=time_limit, check=False
+        )
+        printed, errors, code = child.stdout, child.stderr, child.returncode
+    except subprocess.TimeoutExpired as late:
+        printed = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else (late.stdout or "")
+        errors, code = f"it took more than {time_limit:g} s", None
+    files: list[Path] = []
+    warnings: list[str] = []
+    for line in printed.splitlines():
+        if not line.startswith("{"):
+            continue
+        report = json.loads(line)
+        if "file" in report:
+            files.append(folder / report["file"])
+        else:
+            warnings.append(f"The picture {report['missing']} was not drawn: {report['reason']}.")
+    if code != 0:
+        ending = (errors.strip().splitlines() or ["no message"])[-1]
+        how = "was stopped" if code is None else f"ended by signal {-code}" if code < 0 else f"failed (exit code {code})"
+        done = ", ".join(path.name for path in files) or "none"
+        warnings.append(f"Drawing the pictures {how}: {ending}. Drawn before that: {done}.")
+    return Drawn(files, warnings)
+
+
+def _draw_section(finished: Finished) -> Figure:
+    """Return the section through the hottest point: the whole block beside the crack's surroundings."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+
+    from fem_spall.output.section import cut
+
+    section = cut(finished)
+    if section is None:
+        raise LookupError("the run wrote no fields")
+    across = 1 - section.axis
+    block, window = finished.block[[across, 2]], finished.window[[across, 2]]
+    norm = LogNorm(section.floor, section.cap)
+    zoomed = np.prod(np.ptp(window, axis=1)) < 0.6 * np.prod(np.ptp(block, axis=1))
+    panels = [block, window] if zoomed else [block]
+    figure, axes = _side_by_side(panels)
+    image = None
+    for axis, box in zip(axes, panels, strict=True):
+        image = _paint_section(axis, section, box, norm)
+        _electrode_bands(axis, finished, box)
+        axis.set_xlabel(f"{'xy'[across]} (µm)")
+    axes[0].set_ylabel("z (µm)")
+    axes[0].set_title(f"{'xy'[section.axis]} = {section.position:.2f} µm")
+    if zoomed:
+        frame = Rectangle((window[0, 0], window[1, 0]), *np.ptp(window, axis=1), fill=False, ec="white", lw=1.0)
+        axes[0].add_patch(frame)
+        axes[1].set_title("Around the crack (white frame)")
+    _mark_hottest(axes[-1], finished, across, panels[-1])
+    colour_bar(figure, image, axes, "Local / mean current density, $|j|/j_0$")
+    return figure
+
+
+def _side_by_side(panels: list[Floats]) -> tuple[Figure, list[Axes]]:
+    """Return a figure whose panels keep their proportions and share one height."""
+    from matplotlib.figure import Figure
+
+    aspect = [float(np.ptp(box[0]) / np.ptp(box[1])) for box in panels]
+    height = min(4.0, 6.4 / (sum(aspect) + 0.25 * len(panels)))
+    figure = Figure(figsize=(height * sum(aspect) + 0.75 * len(panels) + 1.1, height + 1.0), layout="constrained")
+    axes = figure.subplots(1, len(panels), width_ratios=aspect, squeeze=False)
+    return figure, list(axes[0])
+
+
+def _paint_section(axis: Axes, section: Any, box: Floats, norm: Any) -> Any:
+    """Colour one panel, with equipotentials and the outline of the lithium; returns the coloured artist."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.tri import Triangulation
+
+    corner = section.points[section.triangles]
+    near = np.all((corner.max(axis=1) >= box[:, 0]) & (corner.min(axis=1) <= box[:, 1]), axis=1)
+    mesh = Triangulation(*section.points.T, triangles=section.triangles[near])
+    image = axis.tripcolor(
+        mesh, np.clip(section.fef, norm.vmin, norm.vmax), norm=norm, cmap="inferno", shading="gouraud", rasterized=True
+    )
+    shown = section.potential[np.unique(section.triangles[near])]
+    levels = np.linspace(shown.min(), shown.max(), 14)[1:-1]
+    if np.ptp(shown) > 0:
+        axis.tricontour(mesh, section.potential, levels=levels, colors="white", linewidths=0.45, alpha=0.75)
+    axis.add_collection(LineCollection(list(section.outline), colors="black", linewidths=0.8, capstyle="round"))
+    axis.set_facecolor(LITHIUM)
+    axis.set_aspect("equal")
+    axis.set_xlim(*box[0])
+    return image
+
+
+def _electrode_bands(axis: Axes, finished: Finished, box: Floats) -> None:
+    """Extend the panel by a band of lithium with its name wherever it reaches an electrode."""
+    depth = 0.06 * float(np.ptp(box[1]))
+    low, high = box[1]
+    names = ("counter", "plating") if finished.plating_up else ("plating", "counter")
+    bottom, top = finished.block[2]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "color": "#222222"}
+    if np.isclose(low, bottom):
+        axis.text(float(box[0].mean()), low - depth / 2, f"Li ({names[0]})", **style)
+        axis.axhline(low, color="black", lw=0.8)
+        low -= depth
+    if np.isclose(high, top):
+        axis.text(float(box[0].mean()), high + depth / 2, f"Li ({names[1]})", **style)
+        axis.axhline(high, color="black", lw=0.8)
+        high += depth
+    axis.set_ylim(low, high)
+
+
+def _mark_hottest(axis: Axes, finished: Finished, across: int, box: Floats) -> None:
+    """Ring the averaging ball at its true size and name its value."""
+    from matplotlib.patches import Circle
+
+    hottest = finished.hottest
+    if hottest is None:
+        return
+    place = hottest.place[[across, 2]]
+    axis.add_patch(Circle((place[0], place[1]), hottest.radius, fill=False, ec=HOT, lw=1.4))
+    inward = -1 if finished.plating_up else 1
+    side = 1 if place[0] < box[0].mean() else -1
+    value, error = with_error(hottest.value, hottest.error)
+    axis.annotate(
+        f"{value}{' ± ' if error else ''}{error} × mean\nover {hottest.radius * 1000:g} nm",
+        xy=(place[0], place[1] + inward * hottest.radius),
+        xytext=(place[0] + side * 0.22 * np.ptp(box[0]), box[1, (inward + 1) // 2] - inward * 0.12 * np.ptp(box[1])),
+        ha="center", va="center", color="black", fontsize=8,
+        bbox={"boxstyle": "round,pad=0.3", "fc": "white", "ec": HOT, "lw": 0.8, "alpha": 0.9},
+        arrowprops={"arrowstyle": "-", "color": HOT, "lw": 1.2},
+    )  # fmt: skip
+
+
+def colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:
+    """Add the shared logarithmic colour bar, and below the panels the line that says where it is capped and why."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    decades = np.log10(image.norm.vmax / image.norm.vmin)
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3 else (1.0,))
+    bar = figure.colorbar(image, ax=axes, extend="both", ticks=locator, aspect=26, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar.ax.minorticks_off()
+    bar.set_label(label)
+    note = f"Colours capped at the 99.9th percentile ({image.norm.vmax:.3g}): values above it depend on the mesh."
+    figure.supxlabel(note, fontsize=7.5, color="0.35")
+
+
+def _draw_crack(finished: Finished) -> Figure:
+    """Return the lithium coloured by flux, seen from inside the electrolyte: from the side and from below."""
+    from fem_spall.output.crack_view import draw_crack
+
+    if finished.lithium is None:
+        raise LookupError("the run wrote no lithium surface")
+    return draw_crack(finished, colour_bar)
+
+
+def _draw_distribution(finished: Finished) -> Figure:
+    """Return how much of the lithium, and of the current, sees more than a given flux."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    path = finished.folder / "figures" / "flux_distribution.csv"
+    if not path.is_file():
+        raise LookupError("the run wrote no flux distribution")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    fef, area, current = (
+        np.array([float(row[key]) for row in rows])
+        for key in ("fef", "area_fraction_above", "current_fraction_above")
+    )
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for above, colour, label, side in ((area, "#3b0f70", "lithium area", -1), (current, "#de4968", "current", 1)):
+        shown = (fef > 0) & (above > 0)
+        axis.loglog(fef[shown], above[shown], color=colour, lw=1.6, label=f"share of {label}")
+        for percent in (50, 90, 95, 99):
+            rest = 1 - percent / 100
+            order = np.argsort(above[shown])
+            x = float(np.interp(rest, above[shown][order], fef[shown][order]))
+            axis.plot(x, rest, "o", ms=4, color=colour, mec="white", mew=0.7)
+            axis.annotate(
+                f"$q_{{{percent}}}$ = {x:.3g}", (x, rest), textcoords="offset points", xytext=(6 * side, 0),
+                ha="left" if side > 0 else "right", va="center", fontsize=7, color=colour,
+            )  # fmt: skip
+    axis.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
+    axis.set_xlabel("Local / mean current density, $j/j_0$")
+    axis.set_ylabel("Share that sees more than j")
+    largest = float(fef[current > 0].max())
+    axis.set_xlim(min(0.1, largest / 10), largest * 2.2)
+    axis.set_ylim(1e-4, 1.5)
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        line.set_minor_formatter(NullFormatter())
+    if largest < 100:
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.grid(True, which="major", lw=0.4, color="0.88")
+    axis.legend(loc="lower left")
+    return figure
+
+
+_PICTURES: dict[str, Callable[[Finished], Figure]] = {
+    "figures/section.png": _draw_section,
+    "figures/crack.png": _draw_crack,
+    "figures/flux_distribution.png": _draw_distribution,
+}
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the picture aside and rename it, so that a full disk leaves no half picture."""
+    path.parent.mkdir(exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("wb") as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _draw_all(folder: Path) -> None:
+    """Draw every picture and print one JSON line for each."""
+    import matplotlib as mpl
+
+    finished = Finished.read(folder)
+    # A user's matplotlibrc must not change the figures.
+    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}):
+        for name, draw in _PICTURES.items():
+            try:
+                _save(draw(finished), folder / name)
+                report = {"file": name}
+            except Exception as error:  # one bad picture must not take the others along
+                reason = str(error) if isinstance(error, LookupError) else f"{type(error).__name__}: {error}"
+                report = {"missing": Path(name).name, "reason": " ".join(reason.split())[:300]}
+            print(json.dumps(report), flush=True)
+
+
+if __name__ == "__main__":
+    _draw_all(Path(sys.argv[1]))
