@@ -35,7 +35,7 @@ Potential = Annotated[float, Unit("V", "50 mV", "potential")]
 Conductivity = Annotated[float, Unit("S/m", "1 mS/cm", "conductivity")]
 CurrentDensity = Annotated[float, Unit("A/m^2", "0.5 mA/cm^2", "current density")]
 AreaResistance = Annotated[float, Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance")]
-Fraction = Annotated[float, Unit("dimensionless", "0.95", "fraction")]
+Fraction = Annotated[float, Unit("dimensionless", "95 percent", "fraction")]
 
 type Points = NDArray[np.float64]
 type Values = NDArray[np.float64]
