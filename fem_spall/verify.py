@@ -90,8 +90,8 @@ class Quantity(Model):
         """Exact value, SI."""
         return self.exact.value() if isinstance(self.exact, Exact) else self.exact
 
-    def read(self, result: Mapping[str, Any]) -> tuple[float, float | None]:
-        """Value in a result and its stated error bar (None where the run states none), both SI."""
+    def read(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
+        """Value in a result and its stated error bar, both SI; None where the run gives none on its mesh."""
         found: Any = result
         for key in self.value.split("."):
             if not isinstance(found, Mapping) or key not in found:
@@ -101,6 +101,8 @@ class Quantity(Model):
             holder, found = found, found[key]
         bar = holder.get("error") if self.value.endswith(".value") else None
         factor = self.copies / (1.0 if self.at_potential is None else self.at_potential)
+        if found is None:
+            return None, None
         if isinstance(found, bool) or not isinstance(found, (int, float)):
             raise CaseError(70, f"{self.name}, {self.value}", f"is no number; got {found!r}", "correct the place")
         return factor * found, None if bar is None else factor * bar
@@ -143,7 +145,7 @@ class Comparison:
     cells: int
     dofs: int
     seconds: float
-    value: float
+    value: float | None
     bar: float | None
     order: float | None  # against the previous level of the same degree
 
@@ -151,6 +153,8 @@ class Comparison:
     def error(self) -> float:
         """Signed error, relative, or absolute where the exact value is zero."""
         exact = self.quantity.reference
+        if self.value is None:
+            return math.nan
         return self.value - exact if exact == 0 else (self.value - exact) / abs(exact)
 
 
@@ -170,7 +174,9 @@ class Report:
             rows = [row for row in self.comparisons if row.quantity is quantity]
             highest = max(row.degree for row in rows)
             last = [row for row in rows if row.degree == highest][-1]
-            if not abs(last.error) <= quantity.tolerance:
+            if last.value is None:
+                found.append(f"{quantity.name}: the run gives no value on the finest mesh")
+            elif not abs(last.error) <= quantity.tolerance:
                 found.append(f"{quantity.name}: error {last.error:.2e} exceeds {quantity.tolerance:.1e}")
             for degree, expected in quantity.order.items():
                 observed = fitted_order([row for row in rows if row.degree == degree])
@@ -188,10 +194,11 @@ class Report:
         for quantity in self.declaration.quantities:
             for row in (row for row in self.comparisons if row.quantity is quantity):
                 order = "" if row.order is None else f"{row.order:.2f}"
+                value, error = ("-", "") if row.value is None else (f"{row.value:.9g}", f"{row.error:+.2e}")
                 expected = quantity.order.get(row.degree)
                 lines.append(
                     f"| {quantity.name} | P{row.degree} | {row.size * 1e6:.4g} | {row.cells} | {row.dofs} "
-                    f"| {row.value:.9g} | {quantity.reference:.9g} | {row.error:+.2e} | {order} "
+                    f"| {value} | {quantity.reference:.9g} | {error} | {order} "
                     f"| {'' if expected is None else f'{expected:g}'} | {row.seconds:.1f} |"
                 )
         return "\n".join(lines)
@@ -199,7 +206,11 @@ class Report:
 
 def fitted_order(rows: Sequence[Comparison]) -> float | None:
     """Order of convergence by least squares over the levels above the floor; None with fewer than two of them."""
-    pairs = [(math.log(row.size), math.log(abs(row.error))) for row in rows if abs(row.error) > row.quantity.floor]
+    pairs = [
+        (math.log(row.size), math.log(abs(row.error)))
+        for row in rows
+        if row.value is not None and abs(row.error) > row.quantity.floor
+    ]
     if len(pairs) < 2 or pairs[0][0] == pairs[-1][0]:
         return None
     mean_x = sum(x for x, _ in pairs) / len(pairs)

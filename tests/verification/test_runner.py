@@ -68,6 +68,7 @@ def test_a_right_series_passes_with_its_order(tmp_path: Path) -> None:
     last = report.comparisons[2]
     assert last.order == pytest.approx(2)
     assert last.error == pytest.approx(4e-4)
+    assert last.value is not None
     assert last.bar == pytest.approx(0.01 * last.value)
 
 
@@ -104,6 +105,19 @@ def test_a_figure_that_the_record_lacks_is_named(tmp_path: Path) -> None:
     benchmark = declared(tmp_path, DECLARATION.replace("currents.imbalance", "currents.balance"))
     with pytest.raises(CaseError, match=r"no 'balance' in result\.json"):
         benchmark.run(runner(2, 1e-4), progress=silent)
+
+
+def test_a_figure_missing_on_the_finest_mesh_fails(tmp_path: Path) -> None:
+    # Catches: a benchmark that passes because its mesh was too coarse to give the figure at all.
+    def run(case: Path, level: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        result = runner(2, 1e-4)(case, level, folder)
+        if level["mesh.size_min"] == "2 um":
+            result["metrics"]["resistance"] = {"value": None, "error": None}
+        return dict(result)
+
+    report = declared(tmp_path).run(run, progress=silent)
+    assert report.failures == ["resistance: the run gives no value on the finest mesh"]
+    assert "| - |" in report.table()
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
