@@ -28,7 +28,7 @@ def radius_ratio(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArr
     # r_in = 6V / (2 area) with area the sum of cross norms / 2; R = circum / (2 |6V|).
     with np.errstate(divide="ignore", invalid="ignore"):
         quality = 6 * six_volume * np.abs(six_volume) / (area * circum)
-    return np.nan_to_num(quality, nan=0.0)
+    return np.asarray(np.nan_to_num(quality, nan=0.0))
 
 
 def cell_volumes(mesh: MeshArrays) -> NDArray[np.float64]:

@@ -192,7 +192,8 @@ def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
     """Drop electrolyte that lithium has cut off from the counter electrode; it carries no current."""
     labels = shells(surface.faces)
     counter = surface.names["-z" if block.plating_face == "+z" else "+z"]
-    bodies, chips = [], []
+    bodies: list[tuple[int, float]] = []
+    chips: list[tuple[int, float]] = []
     for label in range(labels.max() + 1):
         member = labels == label
         volume = _volume(surface.vertices[surface.faces[member]])

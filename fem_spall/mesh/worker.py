@@ -67,6 +67,7 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...]) -> MeshArrays:
     check_surfaces(mesh, box)
     quality = check_mesh(mesh, None, case.mesh.quality_floor)
     mesh.info.update(quality, remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist())
+    mesh.info["apart_from_plating"] = _apart(mesh, case)
     return mesh
 
 
@@ -135,13 +136,28 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             45, "cracks", "electrolyte and cracks must add up to the block; off by "
             f"{mesh.info['boolean_volume_balance']:.1e}", "mend the crack surfaces, they may cross themselves",
         )  # fmt: skip
+    mesh.info["interface_sheet"] = any(surface.sheet for surface in surfaces.values())
+    mesh.info["apart_from_plating"] = _apart(mesh, case)
     return _flat_part(mesh, case)
+
+
+def _apart(mesh: MeshArrays, case: Case) -> list[str]:
+    """Names of the lithium cracks that share no vertex with the plating face."""
+    face = mesh.names[case.electrodes.plating.face]
+    plating = np.unique(mesh.facets[mesh.tags == face])
+    if plating.size == 0:
+        return []
+    return [
+        crack.name for crack in case.cracks
+        if crack.contents == "lithium"
+        and not np.intersect1d(plating, mesh.facets[mesh.tags == mesh.names[crack.name]]).size
+    ]  # fmt: skip
 
 
 def _check_distances(
     mesh: MeshArrays, surfaces: dict[str, CrackSurface], tolerance: float, size_min: float
 ) -> dict[str, dict[str, float]]:
-    """Distances between given and meshed surfaces; 99 % must lie within the tolerance, all within it plus 2 size_min."""
+    """Distances between given and meshed surfaces: 99 % within the tolerance, all within it plus 2 size_min."""
     result = {}
     for name, surface in surfaces.items():
         largest, p99 = surface_distance(mesh, mesh.names[name], surface)

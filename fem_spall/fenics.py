@@ -1,0 +1,83 @@
+"""The only door to DOLFINx, UFL and PETSc: the right import order, no outside options, a cache of our own.
+
+``mpi4py.MPI`` must be imported before dolfinx and petsc4py, or the MPI library is not found.  PETSc's
+option files and variables, and dolfinx's option files, are shut out: they must not change a result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.pop("PETSC_OPTIONS", None)
+
+from mpi4py import MPI  # noqa: I001  (must come first)
+import petsc4py
+
+petsc4py.init(["fem-spall", "-skip_petscrc"])
+
+import basix.ufl  # noqa: E402
+import dolfinx  # noqa: E402
+import dolfinx.fem.petsc  # noqa: E402
+import platformdirs  # noqa: E402
+import ufl  # noqa: E402
+from petsc4py import PETSc  # noqa: E402
+
+__all__ = ["MPI", "PETSc", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache", "integrate", "ufl"]
+
+
+def form_cache() -> Path:
+    """Folder of the compiled forms, made if absent; ``FEM_SPALL_CACHE`` moves it."""
+    base = os.environ.get("FEM_SPALL_CACHE") or platformdirs.user_cache_dir("fem-spall")
+    folder = Path(base) / f"forms-{dolfinx.__version__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _clear_stale() -> None:
+    """Remove sources that a killed compilation left behind; others would wait for it for ever."""
+    for source in form_cache().glob("*.c"):
+        finished = source.with_suffix(".c.cached").exists()
+        try:
+            if not finished and time.time() - source.stat().st_mtime > 120:
+                source.unlink()
+        except OSError:
+            continue  # another process was faster
+
+
+_cleared = False
+
+
+def _jit_options() -> dict[str, Any]:
+    """Options of the form compiler, all given so that no option file of dolfinx's counts."""
+    global _cleared
+    if not _cleared:
+        if MPI.COMM_WORLD.rank == 0:
+            _clear_stale()
+        _cleared = True
+    return {
+        "cache_dir": str(form_cache()),
+        "cffi_extra_compile_args": ["-O2", "-g0"],
+        "cffi_debug": False,
+        "cffi_verbose": False,
+        "cffi_libraries": None,
+        "timeout": 120,
+    }
+
+
+def compile_form(form: Any) -> Any:
+    """Compiled form of a UFL form."""
+    return dolfinx.fem.form(form, form_compiler_options={"scalar_type": "float64"}, jit_options=_jit_options())
+
+
+def compile_expression(expression: Any, points: Any) -> Any:
+    """Compiled pointwise expression at reference points (p, 3)."""
+    return dolfinx.fem.Expression(expression, points, jit_options=_jit_options())
+
+
+def integrate(form: Any, comm: Any) -> float:
+    """Value of a functional over the whole mesh: the one place that assembles a scalar and sums over ranks."""
+    local = dolfinx.fem.assemble_scalar(compile_form(form))
+    return float(comm.allreduce(local, op=MPI.SUM))

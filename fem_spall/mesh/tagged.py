@@ -1,0 +1,107 @@
+"""From plain arrays to a distributed dolfinx mesh whose surfaces go by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.errors import MeshingError
+from fem_spall.fenics import MPI, basix, dolfinx
+from fem_spall.mesh.arrays import MeshArrays
+
+__all__ = ["TaggedMesh", "distribute"]
+
+
+@dataclass(frozen=True)
+class TaggedMesh:
+    """A dolfinx mesh over all ranks, lengths in ``unit`` metres, with named facets.
+
+    ``names`` maps surface names to the values of ``facet_tags``; ``arrays`` is the whole mesh as plain
+    arrays on rank 0 and None elsewhere; ``sheets`` are the surfaces with electrolyte on both sides.
+    """
+
+    mesh: Any
+    facet_tags: Any
+    names: dict[str, int]
+    unit: float
+    arrays: MeshArrays | None
+    sheets: frozenset[str]
+
+    @property
+    def comm(self) -> Any:
+        """MPI communicator."""
+        return self.mesh.comm
+
+    def facets(self, name: str) -> NDArray[np.int32]:
+        """Local facets of a surface, empty where the surface is empty."""
+        return np.asarray(self.facet_tags.find(self.names[name]))
+
+    def input_vertex(self) -> NDArray[np.int64]:
+        """Node number in the arrays of each local geometry node."""
+        return np.asarray(self.mesh.geometry.input_global_indices)
+
+
+def distribute(arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
+    """Return the mesh on all ranks of ``comm``; ``arrays`` is given on rank 0 only.
+
+    Facets are found again by the sorted node numbers of their corners, never by coordinates.
+    """
+    order, names, unit = comm.bcast((arrays.order, arrays.names, arrays.unit) if arrays is not None else None)
+    element = basix.ufl.element("Lagrange", "tetrahedron", order, shape=(3,))
+    nodes = 4 if order == 1 else 10
+    if arrays is not None:
+        permutation = dolfinx.io.gmsh.cell_perm_array(dolfinx.mesh.CellType.tetrahedron, nodes)
+        cells, points = np.ascontiguousarray(arrays.cells[:, permutation]), arrays.points
+    else:
+        cells, points = np.empty((0, nodes), dtype=np.int64), np.empty((0, 3))
+    partitioner = dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.none, 2)
+    mesh = dolfinx.mesh.create_mesh(comm, cells, element, points, partitioner)
+    facets, tags = comm.bcast((arrays.facets[:, :3], arrays.tags) if arrays is not None else None)
+    facet_tags = _find_facets(mesh, np.sort(facets, axis=1), tags)
+    sheets = _sheets(mesh, facet_tags, names)
+    return TaggedMesh(mesh, facet_tags, names, unit, arrays, sheets)
+
+
+def _find_facets(mesh: Any, wanted: NDArray[np.int64], tags: NDArray[np.int32]) -> Any:
+    topology = mesh.topology
+    topology.create_entities(2)
+    for pair in ((2, 0), (2, 3), (3, 0)):
+        topology.create_connectivity(*pair)
+    cell_vertices = topology.connectivity(3, 0).array.reshape(-1, 4)
+    nodes = mesh.geometry.dofmap[: len(cell_vertices), :4]
+    vertex_input = np.zeros(topology.index_map(0).size_local + topology.index_map(0).num_ghosts, dtype=np.int64)
+    vertex_input[cell_vertices.ravel()] = np.asarray(mesh.geometry.input_global_indices)[nodes.ravel()]
+    corners = np.sort(vertex_input[topology.connectivity(2, 0).array.reshape(-1, 3)], axis=1)
+    marked = np.zeros(int(max(wanted.max(initial=0), corners.max(initial=0))) + 1, dtype=bool)
+    marked[wanted.ravel()] = True
+    candidates = np.nonzero(marked[corners].all(axis=1))[0]
+    # Rows as one comparable key each: sort the wanted ones, look the candidates up.
+    kind = np.dtype([("a", np.int64), ("b", np.int64), ("c", np.int64)])
+    keys = np.ascontiguousarray(wanted).view(kind).ravel()
+    by_key = np.argsort(keys, order=("a", "b", "c"))
+    found = np.ascontiguousarray(corners[candidates]).view(kind).ravel()
+    at = np.minimum(np.searchsorted(keys[by_key], found), max(len(keys) - 1, 0))
+    hit = keys[by_key][at] == found if len(keys) else np.zeros(len(found), dtype=bool)
+    local, values = candidates[hit].astype(np.int32), tags[by_key][at[hit]].astype(np.int32)
+    missing = len(keys) - mesh.comm.allreduce(_owned_count(topology, local), op=MPI.SUM)
+    if missing:
+        raise MeshingError(50, "mesh", f"{missing} named facets were lost in distribution", "report this case")
+    sorting = np.argsort(local)
+    return dolfinx.mesh.meshtags(mesh, 2, local[sorting], values[sorting])
+
+
+def _owned_count(topology: Any, facets: NDArray[np.int32]) -> int:
+    return int((facets < topology.index_map(2).size_local).sum())
+
+
+def _sheets(mesh: Any, facet_tags: Any, names: dict[str, int]) -> frozenset[str]:
+    """Surfaces with a facet that is not on the boundary."""
+    exterior = dolfinx.mesh.exterior_facet_indices(mesh.topology)
+    owned = facet_tags.indices < mesh.topology.index_map(2).size_local
+    inner = owned & ~np.isin(facet_tags.indices, exterior)
+    local = set(np.unique(facet_tags.values[inner]).tolist())
+    every = set().union(*mesh.comm.allgather(local))
+    return frozenset(name for name, tag in names.items() if tag in every)

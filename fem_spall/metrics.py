@@ -1,0 +1,277 @@
+"""Figures of merit: what a run reports, every one mesh-convergent, with its definition and error.
+
+Reference current density j₀ = I/A and field E₀ = j₀/σ: every focusing figure is normalised by them.
+To add a figure: write one function that yields :class:`Metric` and name it in :data:`FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.case import Case
+from fem_spall.solve import Solution
+from fem_spall.surface_flux import RESOLVED, LithiumFlux, lithium_flux
+
+__all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name", "with_errors"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure, SI units, or the reason why it cannot be given."""
+
+    name: str
+    definition: str
+    unit: str
+    value: float | None = None
+    absent: str | None = None
+    error: float | None = None
+    error_method: str | None = None
+    place: tuple[float, float, float] | None = None  # m
+    averaging_length: float | None = None  # m
+    bounds: tuple[float, float] | None = None
+    flag: str | None = None
+    local_size: float | None = None  # m
+
+    def record(self) -> dict[str, Any]:
+        """The entry of ``result.json``; keys that say nothing are left out."""
+        entry: dict[str, Any] = {"value": self.value, "unit": self.unit, "error": self.error}
+        if self.error is None:
+            entry["error_absent"] = self.error_method or self.absent or "not estimated"
+        else:
+            entry["error_method"] = self.error_method
+        entry["definition"] = self.definition
+        optional = {
+            "absent": self.absent, "place_m": self.place, "averaging_length_m": self.averaging_length,
+            "bounds": self.bounds, "flag": self.flag, "local_size": self.local_size,
+        }  # fmt: skip
+        return entry | {key: value for key, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the figures are computed from, on rank 0; SI units."""
+
+    case: Case
+    solution: Solution
+    flux: LithiumFlux
+    currents: dict[str, tuple[float, float, float]]  # by mesh surface: value, least, most
+    raw_maximum: tuple[float, NDArray[np.float64], float]  # max |E|, place, local size
+
+    @classmethod
+    def of(cls, case: Case, solution: Solution, raw_maximum: tuple[float, NDArray[np.float64], float]) -> Evaluation:
+        """Evaluate the surface flux of a solution."""
+        flux, currents = lithium_flux(solution)
+        return cls(case, solution, flux, currents, raw_maximum)
+
+    @property
+    def plating_names(self) -> tuple[str, ...]:
+        """Surfaces of the plating lithium: the flat electrode and the cracks."""
+        return tuple(n for n in (self.case.electrodes.plating.face, *self.crack_names) if n in self.currents)
+
+    @property
+    def crack_names(self) -> tuple[str, ...]:
+        """Names of the cracks that hold lithium."""
+        return tuple(crack.name for crack in self.case.cracks if crack.contents == "lithium")
+
+    @property
+    def total_current(self) -> float:
+        """Current into the plating lithium, A."""
+        return sum(self.currents[name][0] for name in self.plating_names)
+
+    @property
+    def cross_section(self) -> float:
+        """Area A of the block across the current, m^2."""
+        return self.case.electrolyte.size[0] * self.case.electrolyte.size[1]
+
+    @property
+    def height(self) -> float:
+        """Distance H of the electrode faces, m."""
+        return self.case.electrolyte.size[2]
+
+    @property
+    def sigma(self) -> float:
+        """Conductivity along the block's height, S/m."""
+        return float(self.case.electrolyte.conductivity.tensor()[2, 2])
+
+    @property
+    def reference(self) -> float:
+        """Reference current density j0, A/m^2."""
+        given = self.case.metrics.reference_current_density
+        return given if given is not None else self.total_current / self.cross_section
+
+    @property
+    def voltage(self) -> float | None:
+        """Potential of the counter over the plating electrode, V, if it has one."""
+        face = self.case.electrodes.counter.face
+        if face in self.solution.problem.contact:
+            return self.solution.problem.contact[face][1]
+        law = self.case.electrodes.counter.interface
+        if face not in self.solution.problem.fixed or law.kind == "exact_potential":
+            return None
+        return float(self.solution.problem.fixed[face](np.zeros((3, 1)))[0])
+
+
+def length_name(length: float) -> str:
+    """A length as it stands in a metric's name: 250nm, 1um, 2.5um."""
+    nanometres = round(length * 1e9, 6)
+    return f"{nanometres / 1000:g}um" if nanometres >= 1000 else f"{nanometres:g}nm"
+
+
+def _cell(e: Evaluation) -> Iterator[Metric]:
+    yield Metric("total_current", "current I from the counter into the plating lithium", "A", e.total_current)
+    yield Metric(
+        "mean_current_density", "j = I/A, A the block's cross-section", "A/m^2", e.total_current / e.cross_section
+    )
+    definitions = {
+        "resistance": ("R = V/I", "ohm"),
+        "area_resistance": ("R A = V A/I", "ohm*m^2"),
+        "electrode_advance": (
+            "δ = H − σ A V/I: the distance by which the electrodes seem to be closer, as impedance sees it; "
+            "an interfacial resistance counts against it", "m",
+        ),
+    }  # fmt: skip
+    voltage, current = e.voltage, e.total_current
+    if voltage is None or current == 0:
+        for name, (definition, unit) in definitions.items():
+            yield Metric(name, definition, unit, absent="the counter electrode has no single potential in this case")
+        return
+    resistance = voltage / current
+    values = (resistance, resistance * e.cross_section, e.height - e.sigma * e.cross_section * resistance)
+    for (name, (definition, unit)), value in zip(definitions.items(), values, strict=True):
+        yield Metric(name, definition, unit, value)
+
+
+def _crack(e: Evaluation) -> Iterator[Metric]:
+    names = e.crack_names
+    if not names:
+        return
+    current, least, most = (sum(e.currents[n][k] for n in names) for k in range(3))
+    bounds = (least, most)
+    yield Metric(
+        "crack_current", "sum of the nodal reactions on the cracks; the rim shared with the flat electrode is divided "
+        "by area, the bounds give it to either", "A", current, bounds=bounds,
+    )  # fmt: skip
+    yield Metric("crack_current_share", "crack current / total current", "1", current / e.total_current)
+    capture = current / e.reference
+    yield Metric("capture_area", "crack current / j0: the flat electrode that would draw as much", "m^2", capture)
+    plating = e.case.electrodes.plating.face
+    flat = e.flux.only((plating,)).area if plating in e.flux.names else e.cross_section
+    opening = e.cross_section - flat
+    definition = "capture area / projected opening of the cracks in the plating face"
+    if any(crack.kind == "interface_file" for crack in e.case.cracks) or opening <= 1e-9 * e.cross_section:
+        why = "the cracks have no opening in the plating face (or it is part of an interface sheet)"
+        yield Metric("capture_ratio", definition, "1", absent=why)
+    else:
+        yield Metric("capture_ratio", definition, "1", capture / opening)
+
+
+def _distribution(e: Evaluation) -> Iterator[Metric]:
+    names = e.crack_names or e.plating_names
+    where = "the cracks" if e.crack_names else "the plating electrode"
+    density, area = e.flux.only(names).distribution()
+    if density.size == 0:
+        return
+    focusing, total = density / e.reference, area.sum()
+    by_current = np.abs(density) * area
+    for weights, suffix, word in ((area, "", "area"), (by_current, "_current_weighted", "current")):
+        rank = (np.cumsum(weights) - weights / 2) / weights.sum()
+        for percent in (50, 90, 95, 99):
+            definition = f"j/j0 that {percent} % of the {word} of {where} stays below"
+            value = float(np.interp(percent / 100, rank, focusing))
+            yield Metric(f"flux_q{percent}{suffix}", definition, "1", value)
+    critical = e.case.metrics.critical_current_density
+    above = density > critical
+    yield Metric(
+        "area_above_critical", f"area of {where} with j above {critical:g} A/m^2", "m^2", float(area[above].sum())
+    )
+    current = density * area
+    yield Metric(
+        "current_share_above_critical", f"share of the current of {where} delivered above {critical:g} A/m^2", "1",
+        float(current[above].sum() / current.sum()) if total else 0.0,
+    )  # fmt: skip
+
+
+def _tip(e: Evaluation) -> Iterator[Metric]:
+    centres = e.crack_names or e.plating_names
+    lithium = e.flux.only(e.plating_names)
+    for length in e.case.metrics.averaging_lengths:
+        name = f"fef_r{length_name(length)}"
+        definition = (
+            "largest mean of j/j0 over the lithium in a ball of this radius (sum of reactions / area), centred on "
+            + ("a crack" if e.crack_names else "the plating electrode")
+        )
+        mean = lithium.ball_mean_maximum(length, centres)
+        if mean is None:
+            continue
+        metric = Metric(name, definition, "1", averaging_length=length, local_size=mean.local_size)
+        if length < RESOLVED * mean.local_size:
+            why = (
+                f"the radius must be at least {RESOLVED:g} local mesh sizes; the size there is "
+                f"{length_name(mean.local_size)}. Lower mesh.size_min to {length_name(length / RESOLVED)}"
+            )
+            yield replace(metric, absent=why)
+        else:
+            x, y, z = (float(v) for v in mean.centre)
+            yield replace(metric, value=mean.value / e.reference, place=(x, y, z))
+
+
+def _raw(e: Evaluation) -> Iterator[Metric]:
+    value, place, size = e.raw_maximum
+    x, y, z = (float(v) for v in place)
+    yield Metric(
+        "max_field_on_mesh", "largest |E| at a corner of a cell of this mesh; it grows without bound under refinement "
+        "and is no result", "V/m", value, flag="mesh-dependent", local_size=size, place=(x, y, z),
+    )  # fmt: skip
+    yield Metric(
+        "edge_flux_intensity", "K_j = lim sqrt(2 π s) j(s) along a crack edge", "A/m^1.5",
+        absent="crack edges are not traced in this version",
+    )  # fmt: skip
+
+
+FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (_cell, _crack, _tip, _distribution, _raw)
+
+
+def evaluate(e: Evaluation) -> dict[str, Metric]:
+    """All figures of a solution by name."""
+    return {metric.name: metric for figure in FIGURES for metric in figure(e)}
+
+
+def with_errors(fine: dict[str, Metric], coarse: dict[str, Metric] | None) -> dict[str, Metric]:
+    """The figures with an error: the change from degree 1 to degree 2 on the same mesh.
+
+    It bounds the error of degree 2 from above wherever degree 2 is the closer one, mostly by far.
+    """
+    result = {}
+    for name, metric in fine.items():
+        if metric.value is None or metric.flag:
+            method = metric.absent or "mesh-dependent, no error can be given"
+        elif coarse is None:
+            method = "one mesh and one degree only: run with solver.degree 2 for an error"
+        elif name not in coarse or (other := coarse[name].value) is None:
+            method = "degree 1 gives no value to compare with"
+        else:
+            method = "difference of degree 1 and degree 2 on the same mesh"
+            metric = replace(metric, error=abs(metric.value - other))
+        result[name] = replace(metric, error_method=method)
+    return result
+
+
+def distribution_table(e: Evaluation) -> NDArray[np.float64]:
+    """Rows (j/j0, share of area above, share of current above), at most 500, ascending in j/j0."""
+    density, area = e.flux.only(e.crack_names or e.plating_names).distribution()
+    if density.size == 0:
+        return np.empty((0, 3))
+    current = density * area
+    above_area = 1 - np.cumsum(area) / area.sum()
+    above_current = 1 - np.cumsum(current) / current.sum()
+    rows = np.stack([density / e.reference, above_area, above_current], axis=1)
+    # Equal steps in the logarithm of the share above, so that the tail is kept.
+    tail = np.clip(above_area, area.min() / area.sum(), 1.0)
+    marks = np.geomspace(1.0, tail.min(), 500)
+    pick = np.unique(np.searchsorted(-tail, -marks).clip(0, len(rows) - 1))
+    return np.asarray(np.clip(rows[pick], [-np.inf, 0, -np.inf], np.inf))

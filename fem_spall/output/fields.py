@@ -1,0 +1,138 @@
+"""The fields of a run as VTK files that ParaView 5.11 opens: ``.vtu`` in the volume, ``.vtp`` on the lithium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.fenics import compile_expression, ufl
+from fem_spall.output.files import atomic, atomic_text
+from fem_spall.solve import Solution
+from fem_spall.surface_flux import LithiumFlux
+
+__all__ = ["cell_fields", "raw_maximum", "write_surface", "write_volume"]
+
+MICROMETRE = 1e-6
+
+
+def cell_fields(solution: Solution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Electric field E = −∇φ at the middle (c, 3) and at the four corners (c, 4, 3) of each own cell, V/m."""
+    mesh = solution.problem.mesh.mesh
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0.25, 0.25]], dtype=float)
+    expression = compile_expression(-ufl.grad(solution.phi), corners)
+    cells = np.arange(mesh.topology.index_map(3).size_local, dtype=np.int32)
+    values = expression.eval(mesh, cells).reshape(len(cells), 5, 3) / solution.problem.mesh.unit
+    return values[:, 4], values[:, :4]
+
+
+def raw_maximum(solution: Solution) -> tuple[float, NDArray[np.float64], float]:
+    """Largest |E| at a corner of a cell, V/m, where, (3,) m, and the mean edge of that cell, m; on all ranks."""
+    mesh, unit = solution.problem.mesh.mesh, solution.problem.mesh.unit
+    corners = cell_fields(solution)[1]
+    size = np.linalg.norm(corners, axis=2)
+    if size.size:
+        cell, corner = np.unravel_index(int(size.argmax()), size.shape)
+        nodes = mesh.geometry.x[mesh.geometry.dofmap[int(cell), :4]] * unit
+        pairs = nodes[[0, 0, 0, 1, 1, 2]] - nodes[[1, 2, 3, 2, 3, 3]]
+        local = (float(size.max()), tuple(nodes[int(corner)].tolist()), float(np.linalg.norm(pairs, axis=1).mean()))
+    else:
+        local = (-1.0, (0.0, 0.0, 0.0), 0.0)
+    best = max(mesh.comm.allgather(local))
+    return best[0], np.array(best[1]), best[2]
+
+
+def write_volume(solution: Solution, folder: Path, reference: float, offset: float) -> list[Path]:
+    """Write ``fields.pvd`` and ``fields/*.vtu`` (one piece a rank), micrometres; return the files, on rank 0.
+
+    ``reference`` is j0, A/m^2, ``offset`` the potential of the plating electrode, V.
+    """
+    comm = solution.problem.mesh.comm
+    pieces = folder / "fields"
+    if comm.rank == 0:
+        pieces.mkdir(exist_ok=True)
+    comm.barrier()
+    name = "fields.vtu" if comm.size == 1 else f"fields_{comm.rank}.vtu"
+    grid = _grid(solution, reference, offset)
+    with atomic(pieces / name) as aside:
+        grid.save(aside, binary=True)
+    names = comm.gather(name)
+    if names is None:
+        return []
+    files = [pieces / piece for piece in names]
+    if comm.size > 1:
+        atomic_text(pieces / "fields.pvtu", _parallel_header(grid, names))
+        files.append(pieces / "fields.pvtu")
+    whole = "fields.vtu" if comm.size == 1 else "fields.pvtu"
+    atomic_text(
+        folder / "fields.pvd",
+        '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n  <Collection>\n'
+        f'    <DataSet timestep="0" part="0" file="fields/{whole}"/>\n  </Collection>\n</VTKFile>\n',
+    )
+    return [*files, folder / "fields.pvd"]
+
+
+def _grid(solution: Solution, reference: float, offset: float) -> Any:
+    import pyvista
+
+    problem = solution.problem
+    mesh, space = problem.mesh.mesh, problem.space
+    cells = space.dofmap.list[: mesh.topology.index_map(3).size_local]
+    # VTK numbers the six edges 01 12 02 03 13 23; basix 23 13 12 03 02 01.
+    order = [0, 1, 2, 3] if problem.degree == 1 else [0, 1, 2, 3, 9, 6, 8, 7, 5, 4]
+    kind = pyvista.CellType.TETRA if problem.degree == 1 else pyvista.CellType.QUADRATIC_TETRA
+    points = space.tabulate_dof_coordinates() * (problem.mesh.unit / MICROMETRE)
+    grid = pyvista.UnstructuredGrid({kind: cells[:, order].astype(np.int64)}, points)
+    grid.point_data["potential_V"] = solution.phi.x.array + offset
+    field = cell_fields(solution)[0]
+    density = field @ (problem.conductivity * problem.reference_conductivity)
+    grid.cell_data["electric_field_V_m"] = field.astype(np.float32)
+    grid.cell_data["current_density_A_m2"] = density.astype(np.float32)
+    grid.cell_data["fef"] = (np.linalg.norm(density, axis=1) / abs(reference)).astype(np.float32)
+    grid.field_data["length_unit_m"] = np.array([MICROMETRE])
+    return grid
+
+
+def _parallel_header(grid: Any, names: list[str]) -> str:
+    def arrays(data: Any) -> str:
+        kinds = {"float64": "Float64", "float32": "Float32"}
+        return "".join(
+            f'      <PDataArray type="{kinds[str(data[key].dtype)]}" Name="{key}" '
+            f'NumberOfComponents="{1 if data[key].ndim == 1 else data[key].shape[1]}"/>\n'
+            for key in data
+        )
+
+    pieces = "".join(f'    <Piece Source="{name}"/>\n' for name in names)
+    return (
+        '<?xml version="1.0"?>\n<VTKFile type="PUnstructuredGrid" version="0.1" byte_order="LittleEndian">\n'
+        '  <PUnstructuredGrid GhostLevel="0">\n'
+        f"    <PPointData>\n{arrays(grid.point_data)}    </PPointData>\n"
+        f"    <PCellData>\n{arrays(grid.cell_data)}    </PCellData>\n"
+        '    <PPoints>\n      <PDataArray type="Float64" NumberOfComponents="3"/>\n    </PPoints>\n'
+        f"{pieces}  </PUnstructuredGrid>\n</VTKFile>\n"
+    )
+
+
+def write_surface(flux: LithiumFlux, path: Path, reference: float) -> Path:
+    """Write the lithium surfaces with the current density into them, micrometres."""
+    import pyvista
+
+    keys = flux.surface[:, None] * len(flux.points) + flux.facets[:, :3]
+    unique, corners = np.unique(keys, return_inverse=True)
+    points = flux.points[unique % len(flux.points)] / MICROMETRE
+    corners = corners.reshape(-1, 3)
+    at_points = np.zeros(len(unique))
+    at_points[corners.ravel()] = flux.density.ravel()
+    mesh = pyvista.PolyData.from_regular_faces(points, corners)
+    mesh.point_data["current_density_A_m2"] = at_points
+    mesh.point_data["fef"] = at_points / abs(reference)
+    mesh.cell_data["surface"] = flux.surface.astype(np.int32)
+    mesh.cell_data["current_density_A_m2"] = flux.density.mean(axis=1)
+    mesh.cell_data["fef"] = flux.density.mean(axis=1) / abs(reference)
+    mesh.field_data["surface_names"] = list(flux.names)
+    mesh.field_data["length_unit_m"] = np.array([MICROMETRE])
+    with atomic(path) as aside:
+        mesh.save(aside, binary=True)
+    return path

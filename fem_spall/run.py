@@ -1,0 +1,216 @@
+"""One case from start to record: surfaces, mesh, solution, figures, files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fem_spall import __version__
+from fem_spall.case import Case
+from fem_spall.case_file import case_hash, write_case
+from fem_spall.crack import CrackSurface, TriangulatedCrack
+from fem_spall.errors import Interrupted, SolveError, SpallError
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.child import clean_environment, mesh_in_child
+from fem_spall.mesh.worker import read_failure
+from fem_spall.output.folder import ResultFolder
+from fem_spall.progress import Progress, Silent
+from fem_spall.warn import warnings_of
+
+__all__ = ["run_case"]
+
+PACKAGES = ("fem-spall", "dolfinx-solver-real", "gmsh", "manifold3d", "mmgpy", "numpy", "scipy", "pyvista", "vtk")
+
+
+def run_case(
+    case: Case,
+    source: Path,
+    folder: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    ranks: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run a case and return its record, the content of ``result.json``.
+
+    Parameters
+    ----------
+    case : Case
+        What to run.
+    source : Path
+        The YAML file it came from, copied into the result.
+    folder : Path
+        Result folder; made if absent.
+    overrides : tuple of str
+        ``key=value`` overrides that were applied, for the record.
+    ranks : int
+        MPI ranks of the solve.
+    overwrite : bool
+        Replace an earlier result in the folder.
+    progress : Progress, optional
+        Told where the run is.
+
+    Raises
+    ------
+    SpallError
+        Whatever stops the run; ``failure.json`` in the folder then says the same.
+    """
+    progress = progress or Silent()
+    with ResultFolder(folder, overwrite=overwrite) as result:
+        try:
+            return _run(case, source, result, overrides, ranks, progress)
+        except SpallError as error:
+            result.fail(error)
+            raise
+        except KeyboardInterrupt:
+            stopped = Interrupted(1, str(folder), "the run was interrupted", "start it again with --overwrite")
+            result.fail(stopped)
+            raise stopped from None
+
+
+def _run(
+    case: Case, source: Path, result: ResultFolder, overrides: tuple[str, ...], ranks: int, progress: Progress
+) -> dict[str, Any]:
+    begin = time.perf_counter()
+    seconds: dict[str, float] = {}
+    result.write_text("case.yaml", source.read_text())
+    result.write_text("case.resolved.yaml", write_case(_self_contained(case, result)))
+
+    progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
+    surfaces = build_surfaces(case)
+    seconds["surface"] = time.perf_counter() - begin
+
+    clock = time.perf_counter()
+    progress.stage("mesh", f"{case.mesh.size_min * 1e6:g} to {case.mesh.size_max * 1e6:g} um")
+    with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
+        arrays = mesh_in_child(case, surfaces, Path(scratch))
+        seconds["mesh"] = time.perf_counter() - clock
+        result.write_mesh(arrays)
+        record = _solve(case, arrays, result, Path(scratch), ranks, progress)
+    seconds |= {"solve": 0.0, "adapt": 0.0} | record.pop("seconds")
+
+    clock = time.perf_counter()
+    record = _complete(case, record, surfaces, overrides)
+    result.write_record({**record, "status": "writing", "seconds": seconds})
+    _present(case, result, record, progress)
+    seconds["output"] = time.perf_counter() - clock
+    seconds["total"] = time.perf_counter() - begin
+    record["seconds"] = seconds
+    record["files"] = result.manifest()
+    result.write_record({"status": "ok", **record})
+    progress.done()
+    return {"status": "ok", **record}
+
+
+def build_surfaces(case: Case) -> dict[str, CrackSurface]:
+    """Surface by name of every crack that is not of closed form."""
+    return {crack.name: crack.surface(case.block) for crack in case.cracks if isinstance(crack, TriangulatedCrack)}
+
+
+def _self_contained(case: Case, result: ResultFolder) -> Case:
+    """The case with its surface files copied into the result, so that the folder can be rerun anywhere."""
+    cracks = []
+    for crack in case.cracks:
+        file = getattr(crack, "file", None)
+        if file is not None:
+            cracks.append(crack.model_copy(update={"file": result.copy_input(crack.name, file)}))
+        else:
+            cracks.append(crack)
+    return case.model_copy(update={"cracks": tuple(cracks)})
+
+
+def _solve(
+    case: Case, arrays: MeshArrays, result: ResultFolder, scratch: Path, ranks: int, progress: Progress
+) -> dict[str, Any]:
+    if ranks == 1:
+        from fem_spall.fenics import MPI
+        from fem_spall.stage import solve_stage
+
+        record = solve_stage(case, arrays, MPI.COMM_SELF, result.path, progress)
+        assert record is not None
+        return record
+    progress.stage("solve", f"{ranks} MPI ranks")
+    arrays.save(scratch / "mesh.npz")
+    job = {"case": case.model_dump(mode="json"), "result": str(result.path.resolve())}
+    (scratch / "job.json").write_text(json.dumps(job))
+    # MPI start-up, without PATH: the launcher that belongs to this interpreter.
+    launcher = Path(sys.executable).with_name("mpiexec")
+    command = [str(launcher), "-n", str(ranks), sys.executable, "-m", "mpi4py", "-m", "fem_spall.stage", str(scratch)]
+    done = subprocess.run(
+        command, check=False, env=clean_environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    if (scratch / "failure.json").exists():
+        raise read_failure(scratch / "failure.json")
+    if done.returncode != 0 or not (scratch / "stage.json").exists():
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise SolveError(3, f"{ranks} ranks", f"the parallel solve died, saying {said[:200]}", "try --ranks 1")
+    loaded: dict[str, Any] = json.loads((scratch / "stage.json").read_text())
+    return loaded
+
+
+def _complete(
+    case: Case, record: dict[str, Any], surfaces: dict[str, CrackSurface], overrides: tuple[str, ...]
+) -> dict[str, Any]:
+    """Add what is known outside the solve: identity of the case, repairs, warnings, versions."""
+    repairs = [
+        {"surface": name, "kind": r.kind, "count": r.count, "d_volume": r.volume_change, "d_area": r.area_change}
+        for name, surface in surfaces.items()
+        for r in surface.repairs
+    ]
+    repairs += [
+        {"surface": "block", "kind": r["kind"], "count": r["count"], "d_volume": r["volume_change"],
+         "d_area": r["area_change"]}
+        for r in record["mesh"].pop("repairs", [])
+    ]  # fmt: skip
+    for name, surface in surfaces.items():
+        if name in record["cracks"]:
+            record["cracks"][name]["volume"] = surface.volume
+    record = {
+        "name": case.name,
+        "case_hash": case_hash(case),
+        "version": __version__,
+        "overrides": list(overrides),
+        **record,
+        "repairs": repairs,
+        "surfaces": {name: {**s.provenance, "sha256": s.sha256, "area": s.area, "volume": s.volume}
+                     for name, s in surfaces.items()},
+        "versions": _versions(),
+    }  # fmt: skip
+    record["warnings"] = warnings_of(case, record)
+    return record
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _present(case: Case, result: ResultFolder, record: dict[str, Any], progress: Progress) -> None:
+    """Pictures, ParaView script and report; a picture that fails costs a warning, not the run."""
+    from fem_spall.output.paraview import write_paraview_script
+    from fem_spall.output.report import write_report
+
+    if case.output.fields:
+        write_paraview_script(result.path)
+    if case.output.pictures and case.output.fields:
+        from fem_spall.output.pictures import draw_pictures
+
+        progress.stage("pictures")
+        for problem in draw_pictures(result.path)[1]:
+            record["warnings"].append({"kind": "pictures", "text": problem})
+            progress.note(problem)
+    if case.output.report:
+        progress.stage("report")
+        write_report(result.path)

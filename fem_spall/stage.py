@@ -1,0 +1,222 @@
+"""From a mesh to figures and field files, on any number of ranks.
+
+In serial :func:`solve_stage` is called by the run; with several ranks the run starts
+``mpiexec python -m mpi4py -m fem_spall.stage FOLDER``, which loads ``job.json`` and ``mesh.npz`` from the
+folder and leaves ``stage.json`` (or ``failure.json``) there.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fem_spall.case import Case
+from fem_spall.conduction import formulate
+from fem_spall.errors import MeshingError, SolveError, SpallError
+from fem_spall.fenics import MPI, integrate, ufl
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.tagged import TaggedMesh, distribute
+from fem_spall.mesh.worker import write_failure
+from fem_spall.metrics import Evaluation, distribution_table, evaluate, with_errors
+from fem_spall.output.fields import raw_maximum, write_surface, write_volume
+from fem_spall.output.files import atomic_text
+from fem_spall.progress import Progress, Silent
+from fem_spall.solve import Solution, solve
+
+__all__ = ["solve_stage"]
+
+#: Largest relative error of the three identities; they hold to solver tolerance on every mesh.
+IDENTITY_LIMIT = 1e-7
+#: Largest relative mismatch of volumes.
+VOLUME_LIMIT = 1e-9
+
+
+def solve_stage(
+    case: Case, arrays: MeshArrays | None, comm: Any, folder: Path, progress: Progress
+) -> dict[str, Any] | None:
+    """Solve, evaluate and write the fields; return the record of it on rank 0, None elsewhere.
+
+    ``arrays`` is the mesh on rank 0 and None elsewhere; ``folder`` is the result folder.
+
+    Raises
+    ------
+    SolveError
+        If the solution does not converge or breaks an identity.
+    MeshingError
+        If the volumes of the mesh do not add up.
+    """
+    clock = time.perf_counter()
+    progress.stage("mesh intake", f"{len(arrays.cells):,} cells" if arrays is not None else "")
+    mesh = distribute(arrays, comm)
+    geometry = _geometry(case, mesh)
+    seconds = {"intake": time.perf_counter() - clock}
+    clock = time.perf_counter()
+    progress.stage("solve", f"degree {case.solver.degree}")
+    solutions = [solve(formulate(case, mesh, 1), case.solver.tolerance)]
+    if case.solver.degree == 2:
+        solutions.append(solve(formulate(case, mesh, 2), case.solver.tolerance, solutions[0]))
+    solutions = [_driven(case, solution) for solution in solutions]
+    seconds["solve"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    progress.stage("figures of merit")
+    evaluations = [_evaluation(case, solution) for solution in solutions]
+    record, failure = None, None
+    fine = evaluations[-1]
+    if fine is not None:
+        coarse = evaluate(evaluations[0]) if evaluations[0] is not None and len(evaluations) == 2 else None
+        record = _record(case, fine, coarse, geometry)
+        record["seconds"] = seconds
+        failure = _broken_identity(record["identity"])
+    if failure := comm.bcast(failure):
+        raise SolveError(2, "solution", failure, "report this case; its mesh may be faulty")
+    reference = comm.bcast(fine.reference if fine is not None else None)
+    seconds["metrics"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    if case.output.fields:
+        progress.stage("fields")
+        write_volume(solutions[-1], folder, reference, case.electrodes.plating.potential)
+        if fine is not None:
+            write_surface(fine.flux.only(fine.plating_names), folder / "crack_surface.vtp", reference)
+    peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    if fine is None or record is None or peak is None:
+        return None
+    (folder / "figures").mkdir(exist_ok=True)
+    rows = "".join(f"{f:.8g},{a:.8g},{c:.8g}\n" for f, a, c in distribution_table(fine))
+    atomic_text(folder / "figures" / "flux_distribution.csv", "fef,area_fraction_above,current_fraction_above\n" + rows)
+    seconds["fields"] = time.perf_counter() - clock
+    record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
+    return record
+
+
+def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
+    largest = raw_maximum(solution)
+    return Evaluation.of(case, solution, largest) if solution.problem.mesh.arrays is not None else None
+
+
+def _driven(case: Case, solution: Solution) -> Solution:
+    """The solution at the imposed current, if the case imposes one."""
+    drive = case.electrodes.counter.drive
+    if drive is None:
+        return solution
+    comm = solution.problem.mesh.comm
+    area = case.electrolyte.size[0] * case.electrolyte.size[1]
+    factor = None
+    if solution.problem.mesh.arrays is not None:
+        current = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0)).total_current
+        factor = drive.current_density * area / current
+    return solution.scaled(comm.bcast(factor))
+
+
+def _geometry(case: Case, mesh: TaggedMesh) -> dict[str, float]:
+    """Volumes in m^3, and how well the cells' volume matches that enclosed by the boundary."""
+    one = ufl.dx(domain=mesh.mesh)
+    x, normal = ufl.SpatialCoordinate(mesh.mesh), ufl.FacetNormal(mesh.mesh)
+    volume = integrate(1.0 * one, mesh.comm)
+    enclosed = integrate(ufl.dot(x, normal) / 3 * ufl.ds(domain=mesh.mesh), mesh.comm)
+    box = mesh.comm.bcast(mesh.arrays.info["box"] if mesh.arrays is not None else None)
+    block = float(np.prod(np.ptp(np.array(box), axis=0)))
+    balance = (volume - enclosed) / block
+    if abs(balance) > VOLUME_LIMIT:
+        raise MeshingError(
+            41, "mesh", f"cells and boundary must enclose the same volume; off by {balance:.1e}", "change mesh.size_min"
+        )
+    return {
+        "electrolyte_volume": volume * mesh.unit**3,
+        "void_volume": (block - volume) * mesh.unit**3,
+        "volume_balance": balance,
+    }
+
+
+def _broken_identity(identity: dict[str, float]) -> str | None:
+    broken = [f"{name} by {value:.1e}" for name, value in identity.items() if not abs(value) <= IDENTITY_LIMIT]
+    return f"breaks the balance of {', '.join(broken)} (limit {IDENTITY_LIMIT:g})" if broken else None
+
+
+def _record(case: Case, e: Evaluation, coarse: dict[str, Any] | None, geometry: dict[str, float]) -> dict[str, Any]:
+    fine = evaluate(e)
+    solution, problem = e.solution, e.solution.problem
+    metrics = with_errors(fine, coarse)
+    counter = e.currents.get(case.electrodes.counter.face, (0.0, 0.0, 0.0))[0]
+    scale = max(abs(value[0]) for value in e.currents.values())
+    moment = abs(e.total_current) * e.height or 1.0
+    plating = case.electrodes.plating.potential
+    cracks = {
+        name: {
+            "current": e.currents[name][0],
+            "share": e.currents[name][0] / e.total_current,
+            "potential": plating,
+            "area": e.flux.only((name,)).area,
+        }
+        for name in e.crack_names
+    }
+    arrays = problem.mesh.arrays
+    assert arrays is not None
+    return {
+        "metrics": {name: metric.record() for name, metric in metrics.items()},
+        "cracks": cracks,
+        "geometry": {**geometry, "crack_area": sum(crack["area"] for crack in cracks.values())},
+        "currents": {
+            "plating": e.total_current,
+            "counter": counter,
+            **{
+                problem.roles[name]: value[0] for name, value in e.currents.items() if problem.roles[name] in case.walls
+            },
+            "imbalance": sum(value[0] for value in e.currents.values()),
+        },
+        "identity": {
+            "charge": sum(value[0] for value in e.currents.values()) / scale,
+            "energy": solution.bulk_power / solution.surface_power - 1,
+            "advance": (solution.height_moment - solution.boundary_moment) / moment,
+        },
+        "phi_min": solution.phi_range[0] + plating,
+        "phi_max": solution.phi_range[1] + plating,
+        "conductance_over_sigma": e.total_current / e.voltage / e.sigma if e.voltage else None,
+        "reference": {
+            "current_density": e.reference,
+            "field": e.reference / e.sigma,
+            "field_V_over_H": e.voltage / e.height if e.voltage else None,
+            "source": "given" if case.metrics.reference_current_density is not None else "I/A",
+        },
+        "electrodes": {
+            "plating_V": plating,
+            "counter_V": e.voltage + plating if e.voltage is not None else None,
+            "height_m": e.height,
+            "area_m2": e.cross_section,
+        },
+        "convergence": {
+            "method": "degree 1 against degree 2 on one mesh",
+            "rows": [
+                {"metric": name, "coarse": coarse[name].value, "fine": metric.value}
+                for name, metric in fine.items()
+                if coarse is not None and metric.value is not None and not metric.flag and name in coarse
+            ],
+        },
+        "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
+        "solve": vars(solution.report),
+    }
+
+
+def main(folder: Path) -> None:
+    """Do the job of a folder on all ranks of the world."""
+    comm = MPI.COMM_WORLD
+    job = json.loads((folder / "job.json").read_text())
+    case = Case.model_validate(job["case"])
+    arrays = MeshArrays.load(folder / "mesh.npz") if comm.rank == 0 else None
+    try:
+        record = solve_stage(case, arrays, comm, Path(job["result"]), Silent())
+    except SpallError as error:
+        # Other ranks may be waiting for this one; the failure file tells the parent what happened.
+        write_failure(folder / "failure.json", error)
+        comm.Abort(1)
+    if comm.rank == 0:
+        (folder / "stage.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,213 @@
+"""The current density on the lithium, from nodal reactions, as a piecewise linear function on its facets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.solve import Solution
+
+__all__ = ["BallMean", "LithiumFlux", "lithium_flux"]
+
+#: Pieces per ball radius when a ball mean is integrated.
+PIECES = 12
+#: A ball must be at least this many local mesh sizes in radius.
+RESOLVED = 3.0
+
+
+@dataclass(frozen=True)
+class BallMean:
+    """Mean current density over the lithium in a ball: value, A/m^2, centre (3,), m, and local mesh size, m."""
+
+    value: float
+    centre: NDArray[np.float64]
+    local_size: float
+
+
+@dataclass(frozen=True)
+class LithiumFlux:
+    """Current density on one or several named surfaces.
+
+    ``points`` (n, 3) float, m, are all mesh nodes; ``facets`` (k, 3 or 6) int; ``surface`` (k,) int counts
+    into ``names``; ``density`` (k, 3) float, A/m^2, is the current density into the lithium at the corners
+    of each facet; ``sides`` (k,) is 2 on a sheet, which has electrolyte on both faces, else 1.
+    """
+
+    points: NDArray[np.float64]
+    facets: NDArray[np.int64]
+    surface: NDArray[np.int64]
+    names: tuple[str, ...]
+    density: NDArray[np.float64]
+    sides: NDArray[np.float64]
+
+    def only(self, names: tuple[str, ...]) -> LithiumFlux:
+        """The same on some of the surfaces."""
+        keep = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in names])
+        return LithiumFlux(
+            self.points, self.facets[keep], self.surface[keep], self.names, self.density[keep], self.sides[keep]
+        )
+
+    @cached_property
+    def areas(self) -> NDArray[np.float64]:
+        """Area of each facet, both faces of a sheet counted, (k,) float, m^2."""
+        return np.asarray(_samples(self.points, self.facets, 1 if self.facets.shape[1] == 3 else 4)[2].sum(axis=1)
+                          * self.sides)  # fmt: skip
+
+    @cached_property
+    def sizes(self) -> NDArray[np.float64]:
+        """Mean edge length of each facet, (k,) float, m."""
+        corners = self.points[self.facets[:, :3]]
+        return np.asarray(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).mean(axis=1))
+
+    @property
+    def area(self) -> float:
+        """Area, m^2."""
+        return float(self.areas.sum())
+
+    def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Current densities, ascending, and the area that has each; (s,) float, A/m^2 and m^2."""
+        shape, weights = _samples(self.points, self.facets, 4)[1:]
+        values = (self.density @ shape.T).ravel()
+        weights = (weights * self.sides[:, None]).ravel()
+        order = np.argsort(values, kind="stable")
+        return values[order], weights[order]
+
+    def ball_mean_maximum(self, radius: float, centres: tuple[str, ...]) -> BallMean | None:
+        """The largest mean over a ball of the given radius, m, centred on a vertex of the surfaces ``centres``.
+
+        Returns None without facets.  The caller compares ``local_size`` with the radius.
+        """
+        on = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in centres])
+        if not on.any():
+            return None
+        middle = self.points[self.facets[:, :3]].mean(axis=1)
+        tree = cKDTree(middle)
+        reach = radius + float(self.sizes.max()) if radius > self.sizes.max() else radius
+        vertices = np.unique(self.facets[on][:, :3])
+        start = vertices[_thinned(self.points[vertices], radius / 4)]
+        rough = self._rough_means(tree, self.points[start], radius)
+        best = start[np.argsort(-rough, kind="stable")[:12]]
+        near = cKDTree(self.points[vertices]).query_ball_point(self.points[best], radius / 4)
+        fine = vertices[np.unique(np.concatenate([np.asarray(n, dtype=np.int64) for n in near]))]
+        rough = self._rough_means(tree, self.points[fine], radius)
+        candidates = fine[np.argsort(-rough, kind="stable")[:24]]
+        means = np.array([self._ball_mean(tree, self.points[v], radius, reach) for v in candidates])
+        top = int(means.argmax())
+        centre = self.points[candidates[top]]
+        touching = (self.facets[:, :3] == candidates[top]).any(axis=1)
+        return BallMean(float(means[top]), centre, float(self.sizes[touching].mean()))
+
+    def _rough_means(self, tree: cKDTree, centres: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+        """Area-weighted mean of the facets whose centroid (at least the nearest one) lies in each ball."""
+        current = self.areas * self.density.mean(axis=1)
+        nearest = tree.query(centres)[1]
+        result = np.empty(len(centres))
+        lists: list[list[int]] = list(tree.query_ball_point(centres, radius))  # type: ignore[arg-type]
+        for i, inside in enumerate(lists):
+            index = np.asarray(inside or [nearest[i]], dtype=np.int64)
+            result[i] = current[index].sum() / self.areas[index].sum()
+        return result
+
+    def _ball_mean(self, tree: cKDTree, centre: NDArray[np.float64], radius: float, reach: float) -> float:
+        index = np.asarray(sorted(tree.query_ball_point(centre, reach)), dtype=np.int64)
+        if index.size == 0:
+            index = np.asarray([tree.query(centre)[1]], dtype=np.int64)
+        pieces = int(np.clip(np.ceil(PIECES * self.sizes[index].max() / radius), 1, 40))
+        where, shape, weights = _samples(self.points, self.facets[index], pieces)
+        inside = ((where - centre) ** 2).sum(axis=2) <= radius**2
+        weights = weights * self.sides[index][:, None] * inside
+        total = weights.sum()
+        if total == 0:
+            return float(self.density[index].mean())
+        return float((weights * (self.density[index] @ shape.T)).sum() / total)
+
+
+def _thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.int64]:
+    """One point, the first, of each cube of the given edge."""
+    cubes = np.floor((points - points.min(axis=0)) / spacing).astype(np.int64)
+    return np.sort(np.unique(cubes, axis=0, return_index=True)[1])
+
+
+def _samples(
+    points: NDArray[np.float64], facets: NDArray[np.int64], pieces: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Centroids of ``pieces``^2 equal parts of each facet's reference triangle.
+
+    Positions (k, q, 3), barycentric coordinates (q, 3) and areas (k, q) of the parts; six-node facets are
+    taken with their curvature.
+    """
+    i, j = np.meshgrid(np.arange(pieces), np.arange(pieces), indexing="ij")
+    up = (i + j < pieces).ravel()
+    down = (i + j < pieces - 1).ravel()
+    corner = np.stack([i.ravel(), j.ravel()], axis=1)
+    xi = np.concatenate([corner[up] + 1 / 3, corner[down] + 2 / 3]) / pieces
+    shape = np.stack([1 - xi.sum(axis=1), xi[:, 0], xi[:, 1]], axis=1)
+    nodes = points[facets]
+    if facets.shape[1] == 3:
+        cross = np.cross(nodes[:, 1] - nodes[:, 0], nodes[:, 2] - nodes[:, 0])
+        area = np.linalg.norm(cross, axis=1)[:, None] / (2 * pieces**2)
+        return shape @ nodes, shape, np.broadcast_to(area, (len(facets), len(xi)))
+    values, d_xi, d_eta = _six_node(shape)
+    cross = np.cross(np.einsum("qn,knd->kqd", d_xi, nodes), np.einsum("qn,knd->kqd", d_eta, nodes))
+    return np.einsum("qn,knd->kqd", values, nodes), shape, np.linalg.norm(cross, axis=2) / (2 * pieces**2)
+
+
+def _six_node(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shape functions of the six-node triangle and their two derivatives, (q, 6) each, gmsh's node order."""
+    a, b, c = shape.T
+    zero = np.zeros_like(a)
+    values = np.stack([a * (2 * a - 1), b * (2 * b - 1), c * (2 * c - 1), 4 * a * b, 4 * b * c, 4 * c * a], axis=1)
+    d_xi = np.stack([1 - 4 * a, 4 * b - 1, zero, 4 * (a - b), 4 * c, -4 * c], axis=1)
+    d_eta = np.stack([1 - 4 * a, zero, 4 * c - 1, -4 * b, 4 * b, 4 * (a - c)], axis=1)
+    return values, d_xi, d_eta
+
+
+def lithium_flux(solution: Solution) -> tuple[LithiumFlux, dict[str, tuple[float, float, float]]]:
+    """Current density on all surfaces that carry current, and the current into each, on rank 0.
+
+    The current of a vertex where several surfaces of fixed potential meet is shared in proportion to the
+    areas of its facets on each.  The currents, A, come as (value, least, most): the bounds give the
+    vertices on the rim to none or all of them.
+    """
+    arrays = solution.problem.mesh.arrays
+    assert arrays is not None
+    names = tuple(solution.problem.roles)
+    facets, surface = _facets(arrays, names)
+    points = arrays.points * arrays.unit
+    sides = np.where(np.isin(surface, [names.index(s) for s in solution.problem.mesh.sheets if s in names]), 2.0, 1.0)
+    _, shape, weights = _samples(points, facets, 1 if facets.shape[1] == 3 else 4)
+    hats = (weights @ shape) * sides[:, None]  # integral of each corner's hat over the facet
+    count = len(points)
+    fixed = np.isin(surface, [i for i, name in enumerate(names) if name in solution.problem.fixed])
+    hat_fixed = np.bincount(facets[fixed, :3].ravel(), hats[fixed].ravel(), minlength=count)
+    density = np.zeros((len(facets), 3))
+    currents = {}
+    for i, name in enumerate(names):
+        own = surface == i
+        corner = facets[own, :3]
+        hat_own = np.bincount(corner.ravel(), hats[own].ravel(), minlength=count)
+        is_fixed = name in solution.problem.fixed
+        total = solution.vertex_current["" if is_fixed else name]
+        area = hat_fixed if is_fixed else hat_own
+        with np.errstate(invalid="ignore", divide="ignore"):
+            per_area = np.where(area > 0, total / area, 0.0)
+        density[own] = per_area[corner]
+        here = hat_own > 0
+        rim = here & (np.abs(area - hat_own) > 1e-9 * area)
+        value = float((per_area * hat_own)[here].sum())
+        inner = float(total[here & ~rim].sum())
+        outer = float(total[here].sum())
+        currents[name] = (value, min(inner, outer), max(inner, outer))
+    return LithiumFlux(points, facets, surface, names, density, sides), currents
+
+
+def _facets(arrays: MeshArrays, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Facets of the named surfaces, and for each the number of its name."""
+    parts = [arrays.facets[arrays.tags == arrays.names[name]] for name in names]
+    surface = np.repeat(np.arange(len(names)), [len(part) for part in parts])
+    return np.concatenate(parts) if parts else np.empty((0, 3), dtype=np.int64), surface
