@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import weld
 from fem_spall.errors import InputFileError
 
 __all__ = ["RawMesh", "read_mesh"]
@@ -79,18 +80,6 @@ def read_mesh(path: str | Path) -> RawMesh:
     suffix = path.suffix.lower().lstrip(".")
     note = f"the content is {form}, whatever the extension {path.suffix!r} says"
     return RawMesh(vertices, faces, digest, form, () if form.split()[0] == suffix else (note,))
-
-
-def weld(vertices: Floats) -> tuple[Floats, Ints]:
-    """Return the different rows in lexicographic order, (k, 3), and for each given row its place there, (n,)."""
-    vertices = vertices + 0.0  # -0.0 and 0.0 are one place
-    order = np.lexsort(vertices.T[::-1])
-    ordered = vertices[order]
-    new = np.ones(len(ordered), dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    index = np.empty(len(order), dtype=np.int64)
-    index[order] = np.cumsum(new) - 1
-    return ordered[new], index
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,0 +1,127 @@
+"""Where a triangle surface runs through itself.
+
+A surface may be closed and consistently oriented and still cross itself; a boolean
+accepts it and the volume mesher then fails with a message about a segment and a facet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["crossing_faces"]
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+
+CHUNK = 1_000_000  # pairs of boxes looked at together: about 100 MB
+FLAT = 1e-12  # distances below this part of the bounding box are rounding: the point lies in the plane
+OVERLAP = 1e-9  # coplanar triangles must overlap by this much of the bounding box
+
+
+def crossing_faces(vertices: Floats, faces: Ints) -> Ints:
+    """Return the pairs of faces that cross or overlap, (k, 2) int, each pair and the list sorted.
+
+    Two faces cross if an edge of one runs through the inside of the other; faces of one
+    plane overlap if their common area is not zero.  Touching does not count, neither
+    along shared edges and corners nor elsewhere.
+    """
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    corners = ((vertices - (low + high) / 2) / max(float((high - low).max()), 1e-300))[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-300)[:, None]
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for pairs in _close_pairs(corners):
+        crossing = _overlap_in_plane(corners, normals, pairs)
+        for one, other in (pairs.T, pairs.T[::-1]):
+            crossing |= _pierce(corners, normals, faces, one, other)
+        found.append(np.sort(pairs[crossing], axis=1))
+    pairs = np.concatenate(found)
+    return pairs[np.lexsort(pairs.T[::-1])]
+
+
+def _close_pairs(corners: Floats) -> Iterator[Ints]:
+    """Pairs of faces whose boxes overlap, (k, 2) int at a time, by a binary tree of boxes.
+
+    The faces are put in Z-order, so that every aligned run of 2^k of them is a compact
+    patch; pairs of patches are split until they are pairs of faces.
+    """
+    lows, highs = corners.min(axis=1), corners.max(axis=1)
+    order = np.argsort(_z_order((lows + highs) / 2), kind="stable")
+    depth = max(int(len(order) - 1).bit_length(), 1)
+    low = np.full((2**depth, 3), np.inf)
+    high = np.full((2**depth, 3), -np.inf)
+    low[: len(order)], high[: len(order)] = lows[order], highs[order]
+    levels = [(low, high)]
+    for _ in range(depth):
+        low, high = np.minimum(low[::2], low[1::2]), np.maximum(high[::2], high[1::2])
+        levels.append((low, high))
+    stack = [(depth, np.zeros((1, 2), dtype=np.int64))]
+    while stack:
+        level, pairs = stack.pop()
+        if level == 0:
+            yield order[pairs[pairs[:, 0] != pairs[:, 1]]]
+            continue
+        if len(pairs) > CHUNK:
+            stack += [(level, part) for part in np.array_split(pairs, len(pairs) // CHUNK + 1)]
+            continue
+        a, b = (2 * pairs[:, None, :] + np.array([[0, 0], [0, 1], [1, 0], [1, 1]])).reshape(-1, 2).T
+        low, high = levels[level - 1]
+        keep = np.flatnonzero(a <= b)
+        for axis in range(3):
+            i, j = a[keep], b[keep]
+            keep = keep[(low[i, axis] <= high[j, axis]) & (low[j, axis] <= high[i, axis])]
+        stack.append((level - 1, np.column_stack([a[keep], b[keep]])))
+
+
+def _z_order(points: Floats) -> NDArray[np.uint64]:
+    """Morton code of points in a cube of side one about the origin, 20 bits an axis."""
+    grid = np.clip((points + 0.5) * 2**20, 0, 2**20 - 1).astype(np.uint64)
+    code = np.zeros(len(points), dtype=np.uint64)
+    for bit in range(20):
+        for axis in range(3):
+            code |= ((grid[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return code
+
+
+def _heights(corners: Floats, normals: Floats, one: Ints, other: Ints, corner: int) -> Floats:
+    """Distance of a corner of faces ``one`` from the planes of faces ``other``, (k,) float, rounding removed."""
+    height: Floats = np.einsum("ij,ij->i", corners[one, corner] - corners[other, 0], normals[other])
+    height[np.abs(height) < FLAT] = 0
+    return height
+
+
+def _pierce(corners: Floats, normals: Floats, faces: Ints, one: Ints, other: Ints) -> NDArray[np.bool_]:
+    """Whether an edge of face ``one`` runs through the inside of face ``other``; edges with a common corner cannot."""
+    crossing = np.zeros(len(one), dtype=bool)
+    height = [_heights(corners, normals, one, other, corner) for corner in range(3)]
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        k = np.flatnonzero(height[i] * height[j] < 0)
+        ends = faces[one[k]][:, [i, j]]
+        k = k[~(ends[:, :, None] == faces[other[k]][:, None, :]).any(axis=(1, 2))]
+        p, q = corners[one[k], i], corners[one[k], j]
+        a, b, c = np.moveaxis(corners[other[k]] - p[:, None], 1, 0)
+        spins = np.array([np.einsum("ij,ij->i", q - p, np.cross(u, v)) for u, v in ((a, b), (b, c), (c, a))])
+        crossing[k[(spins > 0).all(axis=0) | (spins < 0).all(axis=0)]] = True
+    return crossing
+
+
+def _overlap_in_plane(corners: Floats, normals: Floats, pairs: Ints) -> NDArray[np.bool_]:
+    """Whether two triangles lie in one plane and share an area there."""
+    one, other = pairs.T
+    result = np.zeros(len(pairs), dtype=bool)
+    flat = np.arange(len(pairs))
+    for corner in range(3):
+        flat = flat[_heights(corners, normals, other[flat], one[flat], corner) == 0]
+    result[flat] = True
+    # Convex shapes of one plane are apart if and only if the normal of one of their sides separates them.
+    for face in (one[flat], other[flat]):
+        for i in range(3):
+            axis = np.cross(normals[one[flat]], corners[face, (i + 1) % 3] - corners[face, i])
+            axis /= np.maximum(np.linalg.norm(axis, axis=1), 1e-300)[:, None]
+            s, t = (np.einsum("kij,kj->ki", corners[which[flat]], axis) for which in (one, other))
+            depth = np.minimum(s.max(axis=1), t.max(axis=1)) - np.maximum(s.min(axis=1), t.min(axis=1))
+            result[flat[depth < OVERLAP]] = False
+    return result

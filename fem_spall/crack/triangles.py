@@ -1,0 +1,130 @@
+"""Pure functions on triangle arrays: which sides belong together, which faces, what encloses what."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "areas",
+    "components",
+    "contains",
+    "directed_edges",
+    "edge_numbers",
+    "in_order",
+    "smallest_patch",
+    "unique_rows",
+    "volume",
+    "weld",
+]
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+
+
+def unique_rows(rows: NDArray[np.generic]) -> tuple[Ints, Ints]:
+    """Return where each different row first stands, in lexicographic order, and the number of each row among them."""
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    index = np.empty(len(order), dtype=np.int64)
+    index[order] = np.cumsum(new) - 1
+    return order[new], index  # lexsort is stable: the first of equal rows comes first
+
+
+def weld(vertices: Floats) -> tuple[Floats, Ints]:
+    """Return the different vertices in lexicographic order, (k, 3), and the place of each given one there, (n,)."""
+    vertices = vertices + 0.0  # -0.0 and 0.0 are one place
+    first, index = unique_rows(vertices)
+    return vertices[first], index
+
+
+def in_order(faces: Ints) -> Ints:
+    """Return the faces rotated to their smallest vertex and sorted, so that their order carries no information."""
+    first = faces.argmin(axis=1)
+    faces = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
+    return faces[np.lexsort(faces.T[::-1])]
+
+
+def areas(corners: Floats) -> Floats:
+    """Return the area of each triangle, (m,) float, of corners (m, 3, 3)."""
+    sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    result: Floats = np.linalg.norm(sides, axis=1) / 2
+    return result
+
+
+def volume(corners: Floats) -> float:
+    """Return the signed volume inside triangles (m, 3, 3), by the divergence theorem about the middle of their box."""
+    middle = (corners.min(axis=(0, 1)) + corners.max(axis=(0, 1))) / 2
+    a, b, c = np.moveaxis(corners - middle, 1, 0)
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+
+
+def directed_edges(faces: Ints) -> Ints:
+    """Return start and end of the three sides of every face, (3 m, 2) int; sides of face k are rows 3 k to 3 k + 2."""
+    return faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+
+
+def edge_numbers(faces: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the edge of each side of each face (3 m,), and for each edge its uses (e,) and its ends (e, 2)."""
+    sides = np.sort(directed_edges(faces), axis=1)
+    scale = int(sides.max(initial=0)) + 1
+    keys, index, count = np.unique(sides[:, 0] * scale + sides[:, 1], return_inverse=True, return_counts=True)
+    return index.astype(np.int64), count.astype(np.int64), np.column_stack([keys // scale, keys % scale])
+
+
+def components(faces: Ints) -> Ints:
+    """Return the number of the edge-connected part of each face, (m,) int, counted in order of the faces."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    index, uses, _ = edge_numbers(faces)
+    m, size = len(faces), len(faces) + len(uses)
+    rows = np.repeat(np.arange(m), 3)
+    graph = coo_matrix((np.ones(3 * m), (rows, m + index)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    _, first, part = np.unique(label[:m], return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[part].astype(np.int64)
+
+
+def contains(corners: Floats, point: Floats) -> bool:
+    """Return whether a closed surface goes round a point: the solid angle it fills is ±4π, not 0.
+
+    Van Oosterom and Strackee, IEEE Transactions on Biomedical Engineering 30, 1983, 125-126.
+    """
+    a, b, c = np.moveaxis(corners - point, 1, 0)
+    la, lb, lc = (np.linalg.norm(u, axis=1) for u in (a, b, c))
+    ab, bc, ca = (np.einsum("ij,ij->i", u, v) for u, v in ((a, b), (b, c), (c, a)))
+    angle = 2 * np.arctan2(np.einsum("ij,ij->i", a, np.cross(b, c)), la * lb * lc + ab * lc + bc * la + ca * lb)
+    return bool(abs(angle.sum()) > 2 * np.pi)
+
+
+def smallest_patch(vertices: Floats, loop: Ints) -> Ints:
+    """Return the triangulation of a rim with the least area, (n - 2, 3) int; it fits the faces the rim runs along.
+
+    Dynamic programming over the sub-polygons from corner i to corner j (Barequet and
+    Sharir, Computer Aided Geometric Design 12, 1995, 207-229).
+    """
+    loop = loop[::-1]  # the patch runs along the rim against the faces that are there
+    loop = np.roll(loop, -int(loop.argmin()))
+    points = vertices[loop]
+    n = len(loop)
+    cost, split = np.zeros((n, n)), np.zeros((n, n), dtype=int)
+    for width in range(2, n):
+        for i in range(n - width):
+            j = i + width
+            between = points[i + 1 : j]
+            area = np.linalg.norm(np.cross(between - points[i], between - points[j]), axis=1) / 2
+            total = cost[i, i + 1 : j] + cost[i + 1 : j, j] + area
+            split[i, j] = i + 1 + int(total.argmin())
+            cost[i, j] = total.min()
+    triangles, stack = [], [(0, n - 1)]
+    while stack:
+        i, j = stack.pop()
+        if j - i >= 2:
+            k = int(split[i, j])
+            triangles.append((i, k, j))
+            stack += [(i, k), (k, j)]
+    patch: Ints = loop[np.array(triangles)]
+    return patch
