@@ -1,0 +1,158 @@
+"""What a case may hold: keys, kinds, units, defaults and examples, all read from the models' JSON Schema."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Part", "child", "entry", "kinds", "members", "resolve", "root_part", "sample", "schema"]
+
+type Part = dict[str, Any]  # one piece of a JSON Schema
+
+
+def schema() -> Part:
+    """Return the JSON Schema of a case file, for editors and other programs."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "fem-spall case"}
+    result = {**copy.deepcopy(root_part()), **head}
+    result["properties"]["include"] = {"type": "string", "description": "one base file that this file is laid over"}
+    return result
+
+
+def kinds() -> list[Part]:
+    """Return every kind a case can name: group, kind, what it is, and its keys with unit, default and choices."""
+    top = root_part()["properties"]
+    crack = resolve(top["cracks"])["items"]
+    groups = {
+        "crack (cracks)": crack,
+        "law of a crack or an electrode (interface)": child(next(iter(members(crack).values())), "interface"),
+        "law of a side wall (walls)": resolve(top["walls"])["additionalProperties"],
+        "conductivity (electrolyte.conductivity)": child(top["electrolyte"], "conductivity"),
+    }
+    listed = [
+        {"group": group, "kind": kind, "about": _first_words(member), "keys": _keys(member)}
+        for group, part in groups.items()
+        for kind, member in members(part).items()
+    ]
+    return [*listed, *_closed_forms()]
+
+
+def _closed_forms() -> Iterator[Part]:
+    from fem_spall.analytic import POTENTIALS
+    from fem_spall.boundary import parameter_units
+
+    for name, function in POTENTIALS.items():
+        keys = [
+            {"key": key, "what": unit.word, "unit": unit.si, "example": unit.example, "required": True}
+            for key, unit in parameter_units(name).items()
+        ]
+        about = (function.__doc__ or "").strip().split("\n")[0]
+        yield {"group": "closed form (solution of exact_potential)", "kind": name, "about": about, "keys": keys}
+
+
+def _first_words(part: Part) -> str:
+    """First paragraph of a docstring, on one line."""
+    return str(part.get("description", "")).split("\n\n")[0].replace("\n", " ").replace("``", "'")
+
+
+def _keys(model: Part) -> list[Part]:
+    """Keys of one model but ``kind``: what each takes, its unit, default, choices and whether it must be given."""
+    keys = []
+    for key, raw in model["properties"].items():
+        if key == "kind":
+            continue
+        part = resolve(raw)
+        required = key in model.get("required", [])
+        record: Part = {"key": key, "required": required, **_what(part)}
+        if not required and raw.get("default") is not None:
+            record["default"] = raw["default"]
+        if "description" in raw:
+            record["about"] = raw["description"]
+        keys.append(record)
+    return keys
+
+
+def _what(part: Part) -> Part:
+    """What a key takes."""
+    if models := members(part):
+        return {"what": "mapping with a kind", "choices": list(models)}
+    if "properties" in part:
+        return {"what": "mapping", "choices": list(part["properties"])}
+    if "prefixItems" in part:
+        first = _what(resolve(part["prefixItems"][0]))
+        return {**first, "what": f"list of {len(part['prefixItems'])} x {first['what']}"}
+    if "items" in part:
+        first = _what(resolve(part["items"]))
+        return {**first, "what": f"list of {first['what']}"}
+    if "unit" in part:
+        return {"what": part["title"], "unit": part["unit"], "example": part["examples"][0]}
+    if "const" in part or "enum" in part:
+        return {"what": "one of", "choices": part.get("enum") or [part["const"]]}
+    words = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "mapping"}
+    if part.get("format") == "path":
+        return {"what": "path of a file"}
+    return {"what": words.get(part.get("type", ""), part.get("type", "anything"))}
+
+
+@functools.cache
+def root_part() -> Part:
+    """Return the schema of the whole case."""
+    from fem_spall.case import Case
+
+    return Case.model_json_schema()
+
+
+def resolve(part: Part) -> Part:
+    """Follow a reference, and step through 'this or nothing'."""
+    if "$ref" in part:
+        return resolve(root_part()["$defs"][part["$ref"].rpartition("/")[2]])
+    options = [option for option in part.get("anyOf", []) if option.get("type") != "null"]
+    return resolve(options[0]) if len(options) == 1 else part
+
+
+def members(part: Part) -> dict[str, Part]:
+    """Return the models that a key ``kind`` chooses between, by kind; empty where there is no such choice."""
+    part = resolve(part)
+    options = [resolve(option) for option in (*part.get("oneOf", []), *part.get("anyOf", []))]
+    return {
+        option["properties"]["kind"]["const"]: option
+        for option in options
+        if "const" in option.get("properties", {}).get("kind", {})
+    }
+
+
+def child(part: Part, step: str | int, kind: object = None) -> Part:
+    """Return the schema of one key or list entry; ``kind`` chooses where there are several models."""
+    part = resolve(part)
+    if models := members(part):
+        part = models.get(str(kind), {})
+    if isinstance(step, int):
+        prefix = part.get("prefixItems", [])
+        return resolve(prefix[step] if step < len(prefix) else part.get("items") or {})
+    more = part.get("additionalProperties")
+    return resolve(part.get("properties", {}).get(step, more if isinstance(more, dict) else {}))
+
+
+def entry(key: str, part: Part) -> str:
+    """Return ``key: value`` to offer for a key."""
+    return f"{key}: {sample(part)}"
+
+
+def sample(part: Part) -> str:
+    """Return a value to offer, as YAML text."""
+    part = resolve(part)
+    if models := members(part):
+        first = next(iter(models.values()))
+        shorthand = any(option.get("type") == "string" for option in part.get("anyOf", []))
+        return sample(first["properties"][first["required"][0]]) if shorthand else sample(first)
+    if "prefixItems" in part:
+        return f"[{', '.join(map(sample, part['prefixItems']))}]"
+    if "items" in part:
+        return f"[{sample(part['items'])}]"
+    if properties := part.get("properties"):
+        required = part.get("required") or list(properties)[:1]
+        keys = [key for key in properties if key in required or key == "kind"]
+        return "{" + ", ".join(entry(key, properties[key]) for key in keys) + "}"
+    choices = part.get("examples") or part.get("enum") or [part.get("const", part.get("default", part.get("minimum")))]
+    return "..." if choices[0] is None else str(choices[0]).lower() if isinstance(choices[0], bool) else str(choices[0])
