@@ -25,6 +25,8 @@ __all__ = ["Finished", "Hottest", "area_percentile"]
 type Floats = NDArray[np.float64]
 
 UM = 1e-6
+#: Names under which a flat electrode may stand among the surfaces.
+ELECTRODES = ("plating", "counter", "+z", "-z")
 _DEFAULT_AVERAGING = 250e-9  # m, the headline length of the physics reference
 
 
@@ -157,7 +159,7 @@ class Finished:
         in_face = flat & np.any(np.abs(z[:, :1] - self.block[2]) < 1e-6 * np.ptp(self.block[2]), axis=1)
         names = [str(name) for name in surface.field_data.get("surface_names", [])]
         index = np.asarray(surface.cell_data["surface"]) if "surface" in surface.cell_data else np.zeros(len(z), int)
-        electrode = np.isin(index, [i for i, name in enumerate(names) if name in ("plating", "counter")])
+        electrode = np.isin(index, [i for i, name in enumerate(names) if name in ELECTRODES])
         return ~(in_face & (electrode if names else True))
 
     @functools.cached_property

@@ -1,0 +1,78 @@
+"""Names and formulas of the figures of merit, as the report words them."""
+
+from __future__ import annotations
+
+__all__ = ["FORMULAS", "LABELS"]
+
+LABELS = {
+    "total_current": "Total current",
+    "mean_current_density": "Mean current density j₀",
+    "resistance": "Resistance",
+    "area_resistance": "Area-specific resistance",
+    "electrode_advance": "Electrode advance",
+    "crack_current": "Crack current",
+    "crack_current_share": "Crack's share of the current",
+    "capture_area": "Capture area",
+    "capture_ratio": "Capture ratio",
+    "edge_flux_intensity": "Edge flux intensity",
+    "area_above_critical": "Area above the critical current density",
+    "current_share_above_critical": "Share of the current above the critical density",
+}
+
+#: Title, pattern of the metric names it belongs to (empty: always shown), formula as HTML.
+FORMULAS = (
+    (
+        "Model",
+        "",
+        "In the electrolyte ∇·(σ∇φ) = 0 and j = −σ∇φ. On a lithium surface φ is the lithium's potential, or "
+        "j·n = (φ − φ<sub>Li</sub>)/R<sub>int</sub> where an interfacial resistance is given. On the side walls j·n = 0.",
+    ),
+    (
+        "Nodal reactions",
+        "",
+        "R<sub>i</sub> = −∫ σ∇φ·∇v<sub>i</sub> dx with the basis function v<sub>i</sub> of node i: the current into the "
+        "lithium that belongs to the node. Sums of reactions converge twice as fast at a crack edge as integrals of ∇φ·n.",
+    ),
+    (
+        "Reference",
+        "",
+        "j₀ = I/A and E₀ = j₀/σ, with the current I and the cross-section A of the block. Every focusing figure is over j₀.",
+    ),
+    (
+        "Focusing factor",
+        r"fef_r",
+        "FEF(r) = max<sub>x</sub> [ Σ<sub>i in ball(x, r)</sub> R<sub>i</sub> / (area of lithium in the ball) ] / j₀. "
+        "It is refused where r is below three local mesh sizes. At a sharp edge it grows as r<sup>−1/2</sup>: a focusing "
+        "factor means nothing without its r.",
+    ),
+    (
+        "Crack current, share, capture",
+        r"crack_current|capture_",
+        "I<sub>c</sub> = Σ R<sub>i</sub> over the crack; share I<sub>c</sub>/I; capture area I<sub>c</sub>/j₀; capture "
+        "ratio = capture area over the crack's projected opening in the electrode.",
+    ),
+    (
+        "Resistance and electrode advance",
+        r"resistance|area_resistance|electrode_advance",
+        "R = V/I; area-specific R A; electrode advance δ = H − σ A V/I = Σ z<sub>i</sub>R<sub>i</sub>/I, with z the depth "
+        "below the plating electrode: what impedance sees as a shorter distance between the electrodes.",
+    ),
+    (
+        "Quantiles of the current density",
+        r"flux_q",
+        "j/j₀ that the stated percentage of the lithium's area (or of its current) stays below. The area form depends on "
+        "how the surface was smoothed, the current form does not.",
+    ),
+    (
+        "Edge flux intensity",
+        r"edge_flux",
+        "K<sub>j</sub> = lim<sub>s→0</sub> √(2πs) j(s), s the distance from a crack edge: the electrical twin of a stress "
+        "intensity factor.",
+    ),
+    (
+        "Why the largest field is no result",
+        "",
+        "At an edge of opening angle ω in the electrolyte |E| goes as s<sup>π/ω − 1</sup>: s<sup>−1/2</sup> at a crack edge. "
+        "The largest value in a mesh of size h then grows as h<sup>−1/2</sup>, for ever.",
+    ),
+)
