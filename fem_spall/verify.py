@@ -294,7 +294,11 @@ class Benchmark:
 
 def run_level(case: Path, overrides: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     """Run a case with overrides through the public path and return its record."""
-    raise NotImplementedError
+    from fem_spall.case_file import load_case
+    from fem_spall.run import run_case
+
+    given = tuple(f"{key}={value}" for key, value in overrides.items())
+    return run_case(load_case(case, given), case, folder, overrides=given)
 
 
 def find_benchmarks(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Benchmark]:
