@@ -84,8 +84,7 @@ def _factor(text: str, si: str) -> float:
     try:
         unit = _registry().parse_units(_BARE_POWER.sub(r"\1^\2", text))
     except pint.UndefinedUnitError as error:
-        names: object = error.unit_names  # a str at run time, whatever pint's annotation says
-        raise ValueError(f"the unit {names!r} is not known") from None
+        raise ValueError(f"the unit {', '.join(map(repr, error.unit_names))} is not known") from None
     except (pint.PintError, ValueError, TypeError, AttributeError, AssertionError, SyntaxError, ArithmeticError,
             tokenize.TokenError):  # fmt: skip
         raise ValueError(f"{text!r} is not a unit") from None
