@@ -1,0 +1,403 @@
+"""The command ``fem-spall``: arguments, progress, refusals, exit codes; no science.
+
+Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
+7 output, 8 a limit, 9 interrupted, 11 environment.  A refusal ends with one line on stderr,
+``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
+given here: E201 a file that cannot be read, E202 not YAML, E203 faults in the case, E210 usage;
+E100 a bug; E710 standard output, E711 a file exists; E810 memory; E901 Ctrl-C, E902 SIGTERM; E1101 doctor.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from fem_spall import __version__
+from fem_spall.errors import CaseError, Interrupted, LimitError, OutputError, SetupError, SpallError
+
+__all__ = ["app", "main"]
+
+LINES = 5  # of a refusal, the last one included
+
+app = App(
+    name="fem-spall",
+    help="""How strongly does a lithium-filled crack in a ceramic electrolyte focus the plating current?
+
+One case file in, one folder of results out: focusing factor with its error, current drawn by the crack,
+fields for ParaView, a report. A first look, about a minute:
+
+  fem-spall run configs/quickstart.yaml
+
+Your own crack, step by step:
+
+  fem-spall inspect crack.stl --unit um     what the surface is, and what is wrong with it
+  fem-spall init mycase                     writes mycase.yaml, with comments
+  fem-spall check mycase.yaml               reads everything, estimates cells and memory, solves nothing
+  fem-spall run mycase.yaml 'mesh.size_min=200 nm' -o results/fine
+
+Add --debug to any command to see the traceback of an error. Exit codes: 0 complete, 1 a bug, 2 case or usage,
+3 mesh file, 4 geometry, 5 meshing, 6 solve, 7 output, 8 time or memory limit, 9 interrupted, 11 environment.""",
+    help_format="plaintext",
+    version=__version__,
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+
+
+@app.command
+def run(
+    case: Path,
+    /,
+    *overrides: str,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    ranks: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Run a case and write one folder of results.
+
+    For instance:
+
+      fem-spall run configs/quickstart.yaml
+
+      fem-spall run mycase.yaml 'mesh.size_min=200 nm' solver.degree=1 -o results/coarse
+
+      fem-spall run mycase.yaml 'cracks.spall.interface={kind: resistance, value: 2 ohm cm^2}' --ranks 4
+
+    A list entry goes by index (cracks.0.opening) or by name (cracks.spall.opening). Quote what holds a space.
+
+    Parameters
+    ----------
+    case
+        The case file (YAML).
+    overrides
+        key.path=value texts that go over the file.
+    output
+        Folder of the results; by default results/ and the name of the case.
+    ranks
+        MPI processes of the solve.
+    overwrite
+        Replace an earlier result in the folder.
+    """
+    from fem_spall.case_file import load_case
+
+    if ranks < 1:
+        raise CaseError(10, "--ranks", f"must be at least 1; got {ranks}", "leave it out to use one process")
+    try:
+        loaded = load_case(case, overrides)
+    except CaseError as error:
+        if output is not None:
+            _record_failure(output, error)
+        raise
+    from fem_spall.run import run_case
+    from fem_spall.terminal import TerminalProgress, console, metric_table
+
+    folder = output if output is not None else Path("results") / loaded.name
+    progress = TerminalProgress()
+    try:
+        record = run_case(
+            loaded, case, folder, overrides=tuple(overrides), ranks=ranks, overwrite=overwrite, progress=progress
+        )
+    finally:
+        progress.done()
+    screen = console()
+    screen.print()
+    screen.print(metric_table(record["metrics"]))
+    for warning in record.get("warnings", ()):
+        screen.print(f"note: {warning['text']}")
+    mesh, seconds = record.get("mesh", {}), record.get("seconds", {})
+    screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")
+    report = folder / "report.html"
+    screen.print(f"Results: {folder}" + (f", to read first: {report}" if report.exists() else ""), soft_wrap=True)
+
+
+@app.command
+def check(case: Path, /, *overrides: str) -> None:
+    """Read a case and all its files, short of meshing; print what would be computed and what it would cost.
+
+    Every fault of the case file is listed, with line, column and what to write instead.
+
+    For instance:
+
+      fem-spall check mycase.yaml
+
+      fem-spall check mycase.yaml solver.degree=1
+
+    Parameters
+    ----------
+    case
+        The case file (YAML).
+    overrides
+        key.path=value texts that go over the file.
+    """
+    from fem_spall.case_file import load_case
+
+    try:
+        loaded = load_case(case, overrides)
+    except CaseError as error:
+        if len(error.faults) < LINES:
+            raise
+        print(*map(_one_line, error.faults), sep="\n", flush=True)
+        raise CaseError(
+            error.detail, error.where, error.reason, "correct the lines listed on standard output"
+        ) from None
+    from fem_spall.summary import case_summary
+    from fem_spall.terminal import console
+
+    screen = console()
+    for part in case_summary(loaded):
+        screen.print(part)
+
+
+@app.command
+def inspect(file: Path, /, *, unit: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings.
+
+    For instance:
+
+      fem-spall inspect meshes/crack.stl --unit um
+
+    Parameters
+    ----------
+    file
+        STL, OBJ, PLY or OFF file.
+    unit
+        Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
+    as_json
+        Print JSON.
+    """
+    units = ("nm", "um", "mm", "cm", "m", "inch")
+    if unit not in units:
+        raise CaseError(
+            10, "--unit", f"must be one of {', '.join(units)}; got {unit!r}", "write for instance --unit um"
+        )
+    from fem_spall.crack.surface_file import inspect_surface
+    from fem_spall.summary import surface_lines
+
+    found = inspect_surface(file, unit)
+    print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(surface_lines(found)))
+
+
+@app.command
+def init(name: str = "mycase", /) -> None:
+    """Write a commented case to start from; it runs as it stands.
+
+    For instance:
+
+      fem-spall init mycase
+
+      fem-spall run mycase.yaml
+
+    Parameters
+    ----------
+    name
+        Name of the case, and of the file NAME.yaml.
+    """
+    import re
+    from importlib.resources import files
+
+    target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", target.stem):
+        reason = f"must be a name of letters, digits, '_' and '-'; got {target.stem!r}"
+        raise CaseError(10, "NAME", reason, "write for instance: fem-spall init mycase")
+    text = files("fem_spall").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with target.open("x", encoding="utf-8") as stream:
+            stream.write(text.replace("name: starter", f"name: {target.stem}"))
+    except FileExistsError:
+        raise OutputError(11, str(target), "exists already", "choose another name, or remove it first") from None
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})"
+        raise OutputError(11, str(target), reason, "choose a folder that exists and is yours") from None
+    print(f"{target} written. Next: fem-spall check {target}, then fem-spall run {target}")
+
+
+@app.command
+def kinds(word: str | None = None, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """List what a case can be made of: cracks, laws, conductivities, closed forms, with keys, units and defaults.
+
+    For instance:
+
+      fem-spall kinds
+
+      fem-spall kinds penny
+
+    Parameters
+    ----------
+    word
+        Show only the kind of this name.
+    as_json
+        Print JSON.
+    """
+    from fem_spall.case_file import kinds as all_kinds
+    from fem_spall.terminal import kinds_text
+
+    found = [kind for kind in all_kinds() if word is None or kind["kind"] == word]
+    if not found:
+        names = ", ".join(dict.fromkeys(kind["kind"] for kind in all_kinds()))
+        raise CaseError(10, "kinds", f"there is no kind {word!r}", f"take one of {names}")
+    print(json.dumps(found, indent=1) if as_json else kinds_text(found))
+
+
+@app.command
+def schema() -> None:
+    """Print the JSON Schema of case files, for editors that complete and check YAML.
+
+    For instance:
+
+      fem-spall schema > case.schema.json
+    """
+    from fem_spall.case_file import schema as case_schema
+
+    print(json.dumps(case_schema(), indent=1))
+
+
+@app.command
+def report(folder: Path, /) -> None:
+    """Write report.html of a finished run once more, from its record and figures.
+
+    For instance:
+
+      fem-spall report results/quickstart
+
+    Parameters
+    ----------
+    folder
+        Folder of a finished run.
+    """
+    from fem_spall.output.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command
+def doctor() -> None:
+    """Check what this machine must have: compiler, MPI, solver, meshers, graphics, memory, a solved problem.
+
+    Each failure names its cure. Without graphics only the pictures are missing.
+    """
+    import textwrap
+
+    from fem_spall.doctor import examine
+
+    failed = []
+    for finding in examine():
+        head = f"{finding.name:<16}{finding.verdict:<9}"
+        print(textwrap.fill(finding.text, 120, initial_indent=head, subsequent_indent=" " * len(head)), flush=True)
+        if finding.verdict == "FAILED":
+            failed.append(finding.name)
+    if failed:
+        raise SetupError(1, "doctor", f"this machine lacks: {', '.join(failed)}", "the lines above say what to do")
+
+
+@app.command
+def cite() -> None:
+    """Print how to cite this program and what it stands on."""
+    from importlib.resources import files
+
+    print(files("fem_spall").joinpath("citation.bib").read_text(encoding="utf-8").replace("VERSION", __version__))
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(2, "fem-spall", "was asked to stop by a signal (SIGTERM)", "start it again with --overwrite")
+
+
+def _main(arguments: Sequence[str]) -> int:
+    """Exit code of one command line; whatever goes wrong becomes one refusal on stderr."""
+    debug = "--debug" in arguments
+    try:
+        _dispatch([word for word in arguments if word != "--debug"])
+        sys.stdout.flush()
+    except SpallError as error:
+        return _refuse(error, debug)
+    except KeyboardInterrupt:
+        return _refuse(
+            Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again with --overwrite"), debug
+        )
+    except BrokenPipeError:
+        from fem_spall.terminal import silence_output
+
+        silence_output()  # whoever read our output has had enough, as in `fem-spall kinds | head`
+    except MemoryError:
+        reason = "the memory of this machine does not suffice"
+        return _refuse(LimitError(10, "fem-spall", reason, "enlarge mesh.size_min or mesh.size_max"), debug)
+    except Exception as error:
+        return _refuse(_bug(error), debug)
+    return 0
+
+
+def _dispatch(words: list[str]) -> None:
+    from fem_spall.terminal import console
+
+    try:
+        app(words, console=console(), exit_on_error=False, print_error=False, result_action="return_none")
+    except CycloptsError as error:
+        command = next((word for word in words if not word.startswith("-")), None)
+        cure = f"see fem-spall {command} --help" if command is not None and command in app else "see fem-spall --help"
+        raise CaseError(10, "command line", _one_line(error).rstrip("."), cure) from None
+
+
+def _bug(error: Exception) -> SpallError:
+    """Refusal for an error nobody foresaw, or a full disk under standard output."""
+    if isinstance(error, OSError) and error.errno in (28, 122):  # no space left, quota
+        return OutputError(10, "output", f"cannot be written ({error.strerror})", "make room on the disk")
+    trace, where = error.__traceback__, "fem-spall"
+    while trace is not None:
+        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    reason = f"this is a bug of the program ({type(error).__name__}: {error})"
+    return SpallError(0, where, reason, "run it again with --debug and report what it prints")
+
+
+def _refuse(error: SpallError, debug: bool) -> int:
+    """Print a refusal, faults first, and return its exit code."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    faults = getattr(error, "faults", ())
+    reason, cure = error.reason, error.cure
+    if len(faults) > 1:
+        for fault in faults[: LINES - 1]:
+            print(_one_line(fault), file=sys.stderr)
+        if len(faults) >= LINES:
+            reason += f", {len(faults) - LINES + 1} more not shown"
+        else:
+            cure = "correct the lines named"
+    line = f"fem-spall: error [E{error.number}]: {error.where}: {reason}; {cure}"
+    print(_one_line(line), file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _one_line(text: object) -> str:
+    """Text without line breaks and control characters, whatever a file name holds."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def _record_failure(folder: Path, error: CaseError) -> None:
+    """Leave ``failure.json`` for whoever reads the folder; a finished result there stays as it is."""
+    entry: dict[str, Any] = {
+        "status": "failed", "number": error.number, "kind": type(error).__name__, "where": error.where,
+        "reason": error.reason, "cure": error.cure, "faults": [vars(fault) for fault in error.faults],
+    }  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        present = {path.name for path in folder.iterdir()}
+        if "result.json" not in present and (not present or present & {"case.yaml", "failure.json"}):
+            (folder / "failure.json").write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    except OSError:
+        return  # the refusal on the terminal says what matters

@@ -1,0 +1,149 @@
+"""What a case will cost before it is meshed: cracks in the block, cells, unknowns, memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fem_spall.crack import AnalyticCrack, TriangulatedCrack
+from fem_spall.errors import GeometryError, MeshingError
+
+if TYPE_CHECKING:
+    from fem_spall.case import Case
+
+__all__ = ["CrackMeasure", "Estimate", "estimate", "measure"]
+
+type Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class CrackMeasure:
+    """A crack within the block: volume in m^3, area of its wall in m^2, bounding box in m, repairs made."""
+
+    name: str
+    volume: float
+    area: float
+    box: Box
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected size of a run; a factor of two either way."""
+
+    cells: float
+    unknowns: float
+    memory: float  # bytes
+
+
+def measure(case: Case) -> list[CrackMeasure]:
+    """Return every crack of the case as it will stand in the block.
+
+    Raises
+    ------
+    SpallError
+        Whatever would stop the run before meshing: a file, a surface, a crack out of place.
+    """
+    from fem_spall.mesh.arrays import length_unit
+    from fem_spall.mesh.embed import embed
+
+    unit, block = length_unit(case.electrolyte.size), case.block
+    surfaces = {c.name: c.surface(block) for c in case.cracks if isinstance(c, TriangulatedCrack)}
+    voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
+    together = embed(block, surfaces, voids, unit) if surfaces else None
+    shapes = _measure_shapes(case) if any(isinstance(c, AnalyticCrack) for c in case.cracks) else {}
+    measures = []
+    for crack in case.cracks:
+        if isinstance(crack, AnalyticCrack):
+            low, high = (tuple(map(float, corner)) for corner in crack.extent(block))
+            measures.append(CrackMeasure(crack.name, *shapes[crack.name], (low, high)))  # type: ignore[arg-type]
+            continue
+        surface = surfaces[crack.name]
+        alone = together if len(surfaces) == 1 else embed(block, {crack.name: surface}, voids, unit)
+        assert alone is not None
+        low, high = (tuple(map(float, corner)) for corner in surface.bounds)
+        changes = ", ".join(f"{repair.count} x {repair.kind}" for repair in surface.repairs) or "nothing repaired"
+        measures.append(
+            CrackMeasure(
+                crack.name, (alone.lithium_volume + alone.void_volume) * unit**3,
+                alone.area(alone.names[crack.name]) * unit**2, (low, high),  # type: ignore[arg-type]
+                f"{len(surface.faces):,} triangles, {changes}",
+            )
+        )  # fmt: skip
+    return measures
+
+
+def _measure_shapes(case: Case) -> dict[str, tuple[float, float]]:
+    """Volume in m^3 and wall area in m^2 of the closed-form cracks; in a child, for gmsh may abort."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fem_spall.estimate"], input=case.model_dump_json(), capture_output=True, text=True,
+        timeout=case.mesh.time_limit, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise MeshingError(38, "gmsh", f"cannot build the cracks: {said[:200]}", "try `fem-spall doctor`")
+    found: dict[str, tuple[float, float]] = json.loads(done.stdout)
+    for name, (_, area) in found.items():
+        if area == 0:
+            raise GeometryError(11, f"crack {name}", "does not meet the block", "check its centre and size")
+    return found
+
+
+def _shapes_in_block(case: Case) -> dict[str, tuple[float, float]]:
+    from fem_spall.mesh.arrays import length_unit
+    from fem_spall.mesh.tetrahedralise import gmsh_session
+
+    unit, block, found = length_unit(case.electrolyte.size), case.block, {}
+    size = np.array(block.size) / unit
+    with gmsh_session() as gmsh:
+        occ = gmsh.model.occ
+        for crack in case.cracks:
+            if not isinstance(crack, AnalyticCrack):
+                continue
+            shape = crack.add_shape(occ, block, unit)
+            parts = occ.intersect(shape, [(3, occ.addBox(0, 0, 0, *size))])[0]
+            occ.synchronize()
+            volume = sum(occ.getMass(*part) for part in parts if part[0] == 3)
+            area = sum(2 * occ.getMass(*part) for part in parts if part[0] == 2)
+            solids = [part for part in parts if part[0] == 3]
+            for _, tag in gmsh.model.getBoundary(solids, oriented=False) if solids else []:
+                low, high = np.array(gmsh.model.getBoundingBox(2, tag)).reshape(2, 3)
+                flat = (np.minimum(np.abs(low), np.abs(low - size)) < 1e-5) & (high - low < 1e-5)
+                area += 0.0 if flat.any() else occ.getMass(2, tag)
+            found[crack.name] = (volume * unit**3, area * unit**2)
+            occ.remove(occ.getEntities(3), recursive=True)
+    return found
+
+
+#: A tetrahedron of edge h has this share of h^3 in the meshes of gmsh (a regular one 0.118).
+CELL_VOLUME = 0.11
+#: Mean size on a crack's wall over size_min.
+WALL_SIZE = 2.0
+#: Unknowns per cell by degree (measured, 7.7 million cells), and bytes: per cell for the mesh, per unknown to solve.
+UNKNOWNS = {1: 0.17, 2: 1.35}
+BYTES_PER_CELL = 600.0
+BYTES_PER_UNKNOWN = 1000.0
+BASE_MEMORY = 0.4e9
+
+
+def estimate(case: Case, cracks: list[CrackMeasure]) -> Estimate:
+    """Return the expected size of the run: cells of size h(d) = h_wall + (grading - 1) d at distance d from a wall."""
+    mesh = case.mesh
+    wall, slope = min(WALL_SIZE * mesh.size_min, mesh.size_max), mesh.grading - 1
+    volume = float(np.prod(case.electrolyte.size))
+    cells = volume / (CELL_VOLUME * mesh.size_max**3)
+    for crack in cracks:
+        cells += crack.area * (wall**-2 - mesh.size_max**-2) / (2 * slope * CELL_VOLUME)
+    unknowns = UNKNOWNS[case.solver.degree] * cells
+    return Estimate(cells, unknowns, BASE_MEMORY + BYTES_PER_CELL * cells + BYTES_PER_UNKNOWN * unknowns)
+
+
+if __name__ == "__main__":
+    from fem_spall.case import Case
+
+    json.dump(_shapes_in_block(Case.model_validate_json(sys.stdin.read())), sys.stdout)

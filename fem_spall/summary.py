@@ -1,0 +1,146 @@
+"""What ``check`` and ``inspect`` say, as text and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fem_spall.terminal import table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fem_spall.case import Case
+    from fem_spall.estimate import CrackMeasure, Estimate
+
+__all__ = ["case_summary", "free_memory", "surface_lines"]
+
+RESOLVED = 3.0  # an averaging length must be this many local mesh sizes
+
+
+def case_summary(case: Case) -> Iterator[RenderableType]:
+    """What a case would compute: block, electrodes, cracks in the block, expected size, what to mind."""
+    from fem_spall.case_file import case_hash
+    from fem_spall.estimate import estimate, measure
+
+    yield f"case {case.name} is in order"
+    yield table(("", ""), _settings(case))
+    cracks = measure(case)
+    if cracks:
+        yield table(
+            (
+                "crack",
+                "kind",
+                "contents",
+                "interface",
+                "volume um^3",
+                "area um^2",
+                "x um",
+                "y um",
+                "depth um",
+                "surface",
+            ),
+            (_crack_row(case, index, crack) for index, crack in enumerate(cracks)),
+            right=("volume um^3", "area um^2"),
+        )
+    expected = estimate(case, cracks)
+    yield (
+        f"expected, within a factor of two or three: {_round(expected.cells)} cells, {_round(expected.unknowns)} "
+        f"unknowns, {expected.memory / 1e9:.1f} GB"
+    )
+    for text in _mind(case, expected):
+        yield f"note: {text}"
+    yield f"case hash {case_hash(case)}"
+
+
+def _settings(case: Case) -> Iterator[tuple[str, str]]:
+    size, electrodes, mesh = case.electrolyte.size, case.electrodes, case.mesh
+    yield "block", f"{' x '.join(_um(length) for length in size)} um, cross-section {size[0] * size[1] * 1e12:.4g} um^2"
+    tensor = case.electrolyte.conductivity.tensor() * 10
+    diagonal = [f"{tensor[i, i]:.4g}" for i in range(3)]
+    yield "conductivity", f"{diagonal[0] if len(set(diagonal)) == 1 else ', '.join(diagonal)} mS/cm"
+    plating = electrodes.plating
+    yield "plating", f"{plating.face} at {plating.potential * 1e3:.4g} mV, {_law(plating.interface)}"
+    drive, potential = electrodes.counter.drive, electrodes.counter.potential
+    given = f"mean current density {drive.current_density / 10:.4g} mA/cm^2" if drive is not None else ""
+    given = f"at {potential * 1e3:.4g} mV" if potential is not None else given
+    yield "counter", f"{electrodes.counter.face} {given}, {_law(electrodes.counter.interface)}"
+    yield "side walls", ", ".join(f"{face}: {_law(law)}" for face, law in case.walls.items()) or "no flux"
+    sizes = f"{_um(mesh.size_min)} to {_um(mesh.size_max)} um, grading {mesh.grading:g}"
+    yield "mesh", f"{sizes}, surface within {_um(mesh.tolerance)} um"
+    yield "elements", f"degree {case.solver.degree}, relative residual {case.solver.tolerance:g}"
+    yield "averaged over", ", ".join(_um(length) for length in case.metrics.averaging_lengths) + " um"
+
+
+def _crack_row(case: Case, index: int, measure: CrackMeasure) -> tuple[str, ...]:
+    crack = case.cracks[index]
+    (x0, y0, z0), (x1, y1, z1) = measure.box
+    depths = sorted((case.block.height - z) if case.block.plating_face == "+z" else z for z in (z0, z1))
+    law = _law(crack.interface) if crack.contents == "lithium" else "no flux"
+    spans = (f"{_um(low)} .. {_um(high)}" for low, high in ((x0, x1), (y0, y1), (max(depths[0], 0.0), depths[1])))
+    volume, area = (f"{value:.4g}" for value in (measure.volume * 1e18, measure.area * 1e12))
+    return (crack.name, crack.kind, crack.contents, law, volume, area, *spans, measure.note)
+
+
+def _law(law: Any) -> str:
+    if law.kind == "resistance":
+        return f"{law.value * 1e4:.4g} ohm cm^2"
+    return f"{law.kind.replace('_', ' ')}{f' of {law.solution}' if law.kind == 'exact_potential' else ''}"
+
+
+def _mind(case: Case, expected: Estimate) -> Iterator[str]:
+    """What a user would rather know before than after the run."""
+    for length in case.metrics.averaging_lengths if case.cracks else ():
+        if length < RESOLVED * case.mesh.size_min:
+            yield (
+                f"an averaging length of {_um(length)} um needs a mesh of {_um(length / RESOLVED)} um at the tip; "
+                f"mesh.size_min is {_um(case.mesh.size_min)} um, so that figure may be left out"
+            )
+    if expected.memory > case.mesh.memory_limit:
+        yield f"that is above mesh.memory_limit ({case.mesh.memory_limit / 1e9:.3g} GB)"
+    if (free := free_memory()) is not None and expected.memory > free:
+        yield f"that is more than the {free / 1e9:.1f} GB of memory free on this machine"
+    for crack in case.cracks:
+        if crack.contents == "void" and crack.interface.kind != "fixed_potential":
+            yield f"crack {crack.name} is void: its interface law has no effect"
+
+
+def free_memory() -> float | None:
+    """Bytes of memory that are free or can be freed at once; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def surface_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Lines ``what: value`` of a surface report, nested ones indented."""
+    for key, value in found.items():
+        word = str(key).replace("_", " ")
+        if isinstance(value, Mapping):
+            yield f"{word}:"
+            yield from (f"  {line}" for line in surface_lines(value))
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], (Mapping, list, tuple, str)):
+            yield f"{word}:"
+            for entry in value:
+                yield f"  - {', '.join(surface_lines(entry)) if isinstance(entry, Mapping) else _shown(entry)}"
+        else:
+            yield f"{word}: {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _um(length: float) -> str:
+    return f"{length * 1e6:.4g}"
+
+
+def _round(count: float) -> str:
+    return f"{float(f'{count:.1g}'):,.0f}"
