@@ -16,6 +16,7 @@ from fem_spall.crack.base import Repair
 from fem_spall.crack.crossings import crossing_faces
 from fem_spall.crack.triangles import (
     areas,
+    common_sense,
     components,
     contains,
     directed_edges,
@@ -257,38 +258,13 @@ def _open_pinches(surface: RepairedSurface) -> None:
 
 
 def _orient(surface: RepairedSurface) -> None:
-    """Give all faces of a component the sense of the majority of its area.
-
-    In the graph with two nodes a face, one for each sense, neighbours are joined in the
-    senses that agree; a component in which a face has both senses is one-sided.
-    """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    faces = surface.faces
-    m = len(faces)
-    index, uses, _ = edge_numbers(faces)
-    order = np.argsort(index, kind="stable")
-    pairs = order[uses[index[order]] == 2].reshape(-1, 2)
-    sides = directed_edges(faces)
-    clash = sides[pairs[:, 0], 0] == sides[pairs[:, 1], 0]
-    if not clash.any():
-        return
-    f, g = (pairs // 3).T
-    rows, columns = np.concatenate([f, f + m]), np.concatenate([g + m * clash, g + m * ~clash])
-    _, label = connected_components(coo_matrix((np.ones(2 * len(f)), (rows, columns)), shape=(2 * m, 2 * m)), False)
-    both = np.flatnonzero(label[:m] == label[m:])
-    if len(both):
-        points = surface.vertices[faces[both]].mean(axis=1)
-        raise GeometryError(
-            31, surface.where, f"has a one-sided part (a Möbius band), near {places(points)}", "close the surface"
-        )
-    # A component has two labels, one for each sense; the smaller one is taken as its name.
-    name = np.minimum(label[:m], label[m:])
-    area = areas(surface.vertices[faces])
-    vote = np.bincount(name, np.where(label[:m] == name, area, -area))
-    turn = (label[:m] == name) != (vote[name] >= 0)
-    surface.change("faces turned to their neighbours' sense", int(turn.sum()), surface.vertices, _turned(faces, turn))
+    turn, one_sided = common_sense(surface.vertices, surface.faces)
+    if len(one_sided):
+        points = surface.vertices[surface.faces[one_sided]].mean(axis=1)
+        reason = f"has a one-sided part (a Möbius band), near {places(points)}"
+        raise GeometryError(31, surface.where, reason, "repair it in a mesh editor")
+    faces = _turned(surface.faces, turn)
+    surface.change("faces turned to their neighbours' sense", int(turn.sum()), surface.vertices, faces)
 
 
 def _turned(faces: Ints, turn: NDArray[np.bool_]) -> Ints:

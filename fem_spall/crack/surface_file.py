@@ -84,7 +84,7 @@ class Placement(Model):
 
     @model_validator(mode="after")
     def _possible(self) -> Placement:
-        if self.tilt is not None and not 0 < self.tilt <= math.pi / 2:
+        if self.tilt is not None and not 0 < self.tilt < math.radians(90.001):
             raise ValueError("tilt must be above 0 and at most 90 degrees. Write for instance 'tilt: 52 deg'")
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise ValueError(

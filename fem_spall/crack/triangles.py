@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "areas",
+    "common_sense",
     "components",
     "contains",
     "directed_edges",
@@ -86,6 +87,34 @@ def components(faces: Ints) -> Ints:
     _, label = connected_components(graph, directed=False)
     _, first, part = np.unique(label[:m], return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[part].astype(np.int64)
+
+
+def common_sense(vertices: Floats, faces: Ints) -> tuple[NDArray[np.bool_], Ints]:
+    """Return which faces differ from the sense of most of the area of their part, (m,), and which have no sense.
+
+    In the graph with two nodes a face, one for each sense, neighbours are joined in the
+    senses that agree; a part in which a face is joined to its own other sense is one-sided.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    m = len(faces)
+    index, uses, _ = edge_numbers(faces)
+    order = np.argsort(index, kind="stable")
+    pairs = order[uses[index[order]] == 2].reshape(-1, 2)
+    start = directed_edges(faces)[:, 0]
+    clash = start[pairs[:, 0]] == start[pairs[:, 1]]
+    if not clash.any():
+        return np.zeros(m, dtype=bool), np.empty(0, dtype=np.int64)
+    f, g = (pairs // 3).T
+    rows, columns = np.concatenate([f, f + m]), np.concatenate([g + m * clash, g + m * ~clash])
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(2 * m, 2 * m))
+    _, label = connected_components(graph, directed=False)
+    part = np.minimum(label[:m], label[m:])  # a part has two labels, one for each sense
+    first = label[:m] == part
+    area = areas(vertices[faces])
+    vote = np.bincount(part, np.where(first, area, -area))
+    return first != (vote[part] >= 0), np.flatnonzero(label[:m] == label[m:])
 
 
 def contains(corners: Floats, point: Floats) -> bool:
