@@ -69,6 +69,8 @@ class Mesh(Model):
     remesher: Literal["auto", "gmsh", "mmg", "none"] = "auto"
     algorithm: Literal["delaunay", "hxt"] = "delaunay"
     order: Annotated[int, Field(ge=1, le=2)] | None = None  # default: 2 for analytic shapes, else 1
+    refine_tips: bool = True  # bisect cells at the hottest places until the averaging lengths are resolved
+    max_cells: Annotated[int, Field(ge=1000)] = 3_000_000  # where refine_tips stops
     quality_floor: Annotated[float, Field(gt=0, lt=1)] = 0.01
     time_limit: Time = "10 min"  # type: ignore[assignment]
     memory_limit: Memory = "8 GB"  # type: ignore[assignment]

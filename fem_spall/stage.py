@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 
 from fem_spall.case import Case
 from fem_spall.conduction import formulate
-from fem_spall.errors import MeshingError, SolveError, SpallError
+from fem_spall.errors import LimitError, MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, integrate, ufl
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.child import mesh_in_child
+from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import TaggedMesh, distribute
 from fem_spall.mesh.worker import write_failure
 from fem_spall.metrics import Evaluation, distribution_table, evaluate, with_errors
@@ -28,11 +31,18 @@ from fem_spall.output.fields import raw_maximum, write_surface, write_volume
 from fem_spall.output.files import atomic_text
 from fem_spall.progress import Progress, Silent
 from fem_spall.solve import Solution, solve
+from fem_spall.surface_flux import RESOLVED
 
 __all__ = ["solve_stage"]
 
 #: Largest relative error of the three identities; they hold to solver tolerance on every mesh.
 IDENTITY_LIMIT = 1e-7
+#: Rounds of refinement towards the averaging lengths at most.
+REFINEMENTS = 3
+#: Places with a rough mean above this share of the largest are refined.
+HOT = 0.8
+#: Where the mesh is this many times coarser than an averaging length it is left alone: that takes a finer case.
+REACH = 6.0
 #: Largest relative mismatch of volumes.
 VOLUME_LIMIT = 1e-9
 
@@ -54,15 +64,22 @@ def solve_stage(
     clock = time.perf_counter()
     progress.stage("mesh intake", f"{len(arrays.cells):,} cells" if arrays is not None else "")
     mesh = distribute(arrays, comm)
-    geometry = _geometry(case, mesh)
     seconds = {"intake": time.perf_counter() - clock}
     clock = time.perf_counter()
-    progress.stage("solve", f"degree {case.solver.degree}")
     solutions = [solve(formulate(case, mesh, 1), case.solver.tolerance)]
+    seconds["solve"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    levels: list[dict[str, int]] = []
+    if case.mesh.refine_tips:
+        mesh, solutions[0], levels = _resolve_lengths(case, mesh, solutions[0], progress)
+    geometry = _geometry(case, mesh)
+    seconds["adapt"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    progress.stage("solve", f"degree {case.solver.degree}")
     if case.solver.degree == 2:
         solutions.append(solve(formulate(case, mesh, 2), case.solver.tolerance, solutions[0]))
     solutions = [_driven(case, solution) for solution in solutions]
-    seconds["solve"] = time.perf_counter() - clock
+    seconds["solve"] += time.perf_counter() - clock
     clock = time.perf_counter()
     progress.stage("figures of merit")
     evaluations = [_evaluation(case, solution) for solution in solutions]
@@ -72,6 +89,7 @@ def solve_stage(
         coarse = evaluate(evaluations[0]) if evaluations[0] is not None and len(evaluations) == 2 else None
         record = _record(case, fine, coarse, geometry)
         record["seconds"] = seconds
+        record["mesh"]["levels"] = levels
         failure = _broken_identity(record["identity"])
     if failure := comm.bcast(failure):
         raise SolveError(2, "solution", failure, "report this case; its mesh may be faulty")
@@ -92,6 +110,56 @@ def solve_stage(
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     return record
+
+
+def _resolve_lengths(
+    case: Case, mesh: TaggedMesh, solution: Solution, progress: Progress
+) -> tuple[TaggedMesh, Solution, list[dict[str, int]]]:
+    """Refine at the hottest places until the mesh carries the averaging lengths; a new mesh and solution."""
+    levels: list[dict[str, int]] = []
+    foci: list[Focus] = []
+    for _ in range(REFINEMENTS):
+        finer, failure = None, None
+        if mesh.arrays is not None:
+            new = _foci(case, solution)
+            foci += new
+            if new:
+                progress.stage("refine", "where the averaging lengths need it")
+                finer, failure = _finer(case, mesh.arrays, foci)
+        go_on, failure = mesh.comm.bcast((finer is not None, failure))
+        if not go_on:
+            if failure:
+                progress.note(failure)
+            break
+        mesh = distribute(finer, mesh.comm)
+        solution = solve(formulate(case, mesh, 1), case.solver.tolerance)
+        if finer is not None:
+            levels.append({"cells": len(finer.cells), "places": sum(len(focus.centres) for focus in foci)})
+    return mesh, solution, levels
+
+
+def _foci(case: Case, solution: Solution) -> list[Focus]:
+    """Places that hold the largest ball means but are too coarse for them, on rank 0."""
+    evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
+    lithium = evaluation.flux.only(evaluation.plating_names)
+    foci = []
+    for length in case.metrics.averaging_lengths:
+        spots, size = lithium.unresolved_spots(length, evaluation.crack_names or evaluation.plating_names, HOT)
+        if 0 < size <= length * REACH:
+            foci.append(Focus(spots, 1.25 * length, length / (2 * RESOLVED)))
+    return foci
+
+
+def _finer(case: Case, arrays: MeshArrays, foci: list[Focus]) -> tuple[MeshArrays | None, str | None]:
+    """The mesh refined at the foci, or None and why the present one has to do."""
+    with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
+        try:
+            finer = mesh_in_child(case, {}, Path(scratch), foci, None if arrays.info["remesher"] == "gmsh" else arrays)
+        except (MeshingError, LimitError) as error:
+            return None, f"the mesh could not be refined at the hottest places: {error.reason}"
+    if len(finer.cells) > case.mesh.max_cells:
+        return None, f"refining at the hottest places would take {len(finer.cells):,} cells, above mesh.max_cells"
+    return finer, None
 
 
 def _evaluation(case: Case, solution: Solution) -> Evaluation | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,12 +103,31 @@ class LithiumFlux:
         touching = (self.facets[:, :3] == candidates[top]).any(axis=1)
         return BallMean(float(means[top]), centre, float(self.sizes[touching].mean()))
 
+    def unresolved_spots(
+        self, radius: float, centres: tuple[str, ...], fraction: float
+    ) -> tuple[NDArray[np.float64], float]:
+        """Vertices of ``centres``, (c, 3) float, m, that may hold the largest ball mean but are too coarse for it.
+
+        Those are the vertices whose rough mean is above ``fraction`` of the largest; if the mesh carries the
+        radius at all of them, there are none.  The largest local size there, m, comes with them.
+        """
+        on = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in centres])
+        vertices = np.unique(self.facets[on][:, :3])
+        if vertices.size == 0:
+            return np.empty((0, 3)), 0.0
+        count = np.bincount(self.facets[:, :3].ravel(), minlength=len(self.points))
+        total = np.bincount(self.facets[:, :3].ravel(), np.repeat(self.sizes, 3), minlength=len(self.points))
+        local = total[vertices] / count[vertices]
+        rough = self._rough_means(cKDTree(self.points[self.facets[:, :3]].mean(axis=1)), self.points[vertices], radius)
+        hot = (rough >= fraction * rough.max()) & (local > radius / RESOLVED)
+        return self.points[vertices[hot]], float(local[hot].max(initial=0.0))
+
     def _rough_means(self, tree: cKDTree, centres: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
         """Area-weighted mean of the facets whose centroid (at least the nearest one) lies in each ball."""
         current = self.areas * self.density.mean(axis=1)
-        nearest = tree.query(centres)[1]
+        nearest = np.asarray(tree.query(centres)[1])
         result = np.empty(len(centres))
-        lists: list[list[int]] = list(tree.query_ball_point(centres, radius))  # type: ignore[arg-type]
+        lists: Any = tree.query_ball_point(centres, radius)
         for i, inside in enumerate(lists):
             index = np.asarray(inside or [nearest[i]], dtype=np.int64)
             result[i] = current[index].sum() / self.areas[index].sum()

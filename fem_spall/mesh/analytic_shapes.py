@@ -11,6 +11,7 @@ from fem_spall.crack.base import AnalyticCrack, Block
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.embed import CRACK_TAG
+from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tetrahedralise import ALGORITHMS, gmsh_session
 
 __all__ = ["mesh_shapes", "triangulate_shape"]
@@ -31,11 +32,13 @@ def mesh_shapes(
     grading: float,
     algorithm: str,
     order: int,
+    foci: list[Focus],
 ) -> MeshArrays:
     """Return tetrahedra of the block minus the shapes.
 
     The size is ``size_min`` at the sharpest place of each crack (rim, tip), in proportion to the radius of
-    curvature elsewhere on it, and grows by ``grading`` a cell up to ``size_max``.  Lengths in mesh units.
+    curvature elsewhere on it, and grows by ``grading`` a cell up to ``size_max``; the foci may ask for less.
+    Lengths in mesh units, those of the foci in m.
 
     Raises
     ------
@@ -49,7 +52,14 @@ def mesh_shapes(
         solid = [(3, occ.addBox(0, 0, 0, *(s / unit for s in block.size)))]
         shapes = [crack.add_shape(occ, block, unit) for crack in cracks]
         surfaces, info = _cut(gmsh, solid, cracks, shapes, block, unit)
-        _set_sizes(gmsh, surfaces, size_min, size_max, grading)
+        _set_sizes(
+            gmsh,
+            surfaces,
+            size_min,
+            size_max,
+            grading,
+            [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci],
+        )
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
         gmsh.model.mesh.generate(3)
@@ -75,7 +85,7 @@ def triangulate_shape(
                 "give it an opening",
             )  # fmt: skip
         tags = [abs(tag) for _, tag in gmsh.model.getBoundary(shape, oriented=False)]
-        _set_sizes(gmsh, {crack.name: tags}, size_min, size_max, 1.3)
+        _set_sizes(gmsh, {crack.name: tags}, size_min, size_max, 1.3, [])
         gmsh.model.mesh.generate(2)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         nodes = np.asarray(gmsh.model.mesh.getElementsByType(2)[1], dtype=np.int64).reshape(-1, 3)
@@ -163,7 +173,14 @@ def _face_name(gmsh: Any, surface: int, block: Block, unit: float) -> str:
     raise MeshingError(33, "gmsh", f"surface {surface} belongs to no face and no crack", "report this case")
 
 
-def _set_sizes(gmsh: Any, surfaces: dict[str, list[int]], smallest: float, largest: float, grading: float) -> None:
+def _set_sizes(
+    gmsh: Any,
+    surfaces: dict[str, list[int]],
+    smallest: float,
+    largest: float,
+    grading: float,
+    foci: list[tuple[NDArray[np.float64], float, float]],
+) -> None:
     """A background size field: the least over sample points of their size plus slope times distance."""
     points, sizes = [np.empty((0, 3))], [np.empty(0)]
     for name in surfaces.keys() - FACES.keys():
@@ -183,6 +200,16 @@ def _set_sizes(gmsh: Any, surfaces: dict[str, list[int]], smallest: float, large
         start = float(smallest * 2 ** (step / 2))
         field.setString(ramp, "F", f"{start!r} + {float(grading - 1)!r} * F{distance}")
         fields.append(ramp)
+    for centres, reach, asked in foci:
+        tags = [gmsh.model.geo.addPoint(*p) for p in centres]
+        distance = field.add("Distance")
+        field.setNumbers(distance, "PointsList", tags)
+        gmsh.model.geo.synchronize()
+        ramp = field.add("MathEval")
+        field.setString(
+            ramp, "F", f"{float(asked)!r} + {float(grading - 1)!r} * max(F{distance} - {float(radius)!r}, 0)"
+        )
+        fields.append(ramp)
     if fields:
         least = field.add("Min")
         field.setNumbers(least, "FieldsList", fields)
@@ -190,7 +217,7 @@ def _set_sizes(gmsh: Any, surfaces: dict[str, list[int]], smallest: float, large
         gmsh.option.setNumber("Mesh.MeshSizeExtendFromBoundary", 0)
         gmsh.option.setNumber("Mesh.MeshSizeFromPoints", 0)
         gmsh.option.setNumber("Mesh.MeshSizeFromCurvature", 0)
-    gmsh.option.setNumber("Mesh.MeshSizeMin", 0.5 * smallest)
+    gmsh.option.setNumber("Mesh.MeshSizeMin", 0.5 * min([smallest, *(asked for _, _, asked in foci)]))
     gmsh.option.setNumber("Mesh.MeshSizeMax", largest)
 
 

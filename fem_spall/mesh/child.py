@@ -17,6 +17,7 @@ from fem_spall.case import Case
 from fem_spall.crack import CrackSurface
 from fem_spall.errors import LimitError, MeshingError
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.worker import read_failure
 
 __all__ = ["clean_environment", "mesh_in_child"]
@@ -28,7 +29,13 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
 
 
-def mesh_in_child(case: Case, surfaces: dict[str, CrackSurface], folder: Path) -> MeshArrays:
+def mesh_in_child(
+    case: Case,
+    surfaces: dict[str, CrackSurface],
+    folder: Path,
+    foci: list[Focus] | None = None,
+    coarse: MeshArrays | None = None,
+) -> MeshArrays:
     """Return the mesh of a case, made in a child process within the case's time and memory limits.
 
     Parameters
@@ -39,6 +46,10 @@ def mesh_in_child(case: Case, surfaces: dict[str, CrackSurface], folder: Path) -
         Surface by name of the cracks that are not of closed form.
     folder : Path
         Empty scratch folder.
+    foci : list of Focus, optional
+        Places where the mesh must be finer than the case says.
+    coarse : MeshArrays, optional
+        A straight-sided mesh whose boundary is kept and refined at the foci.
 
     Raises
     ------
@@ -47,7 +58,14 @@ def mesh_in_child(case: Case, surfaces: dict[str, CrackSurface], folder: Path) -
     SpallError
         Whatever the child refused, or MeshingError if it died.
     """
-    job = {"case": case.model_dump(mode="json"), "surfaces": sorted(surfaces)}
+    job = {
+        "case": case.model_dump(mode="json"),
+        "surfaces": sorted(surfaces),
+        "refine": coarse is not None,
+        "foci": [{"centres": f.centres.tolist(), "radius": f.radius, "size": f.size} for f in foci or []],
+    }
+    if coarse is not None:
+        coarse.save(folder / "coarse.npz")
     (folder / "job.json").write_text(json.dumps(job))
     for name, surface in surfaces.items():
         np.savez(folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet)

@@ -1,12 +1,14 @@
 """The meshing child process: ``python -m fem_spall.mesh.worker FOLDER``.
 
-Reads ``job.json`` and ``surface_NAME.npz`` from the folder, writes ``mesh.npz`` or ``failure.json``.
+Reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` from the folder; writes
+``mesh.npz`` or ``failure.json``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from fem_spall.crack import AnalyticCrack, CrackSurface
 from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
+from fem_spall.mesh.focus import Focus, refined_boundary
 
 __all__ = ["ATTEMPTS", "mesh_case"]
 
@@ -26,7 +29,7 @@ __all__ = ["ATTEMPTS", "mesh_case"]
 ATTEMPTS = ((1.0, True), (1.0, False), (0.5, True), (0.5, False), (0.3, True), (0.3, False))
 
 
-def mesh_case(case: Case, surfaces: dict[str, CrackSurface]) -> MeshArrays:
+def mesh_case(case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] | None = None) -> MeshArrays:
     """Return the checked mesh of a case.
 
     Parameters
@@ -35,6 +38,8 @@ def mesh_case(case: Case, surfaces: dict[str, CrackSurface]) -> MeshArrays:
         The case.
     surfaces : dict
         Surface by crack name of every crack that is not of closed form.
+    foci : list of Focus, optional
+        Places to resolve, for cracks of closed form only; elsewhere :func:`refine_mesh` does it.
     """
     shapes = tuple(crack for crack in case.cracks if isinstance(crack, AnalyticCrack))
     remesher = case.mesh.remesher
@@ -46,14 +51,14 @@ def mesh_case(case: Case, surfaces: dict[str, CrackSurface]) -> MeshArrays:
             "reconstructed surfaces", "use mesh.remesher: auto or mmg",
         )  # fmt: skip
     if remesher == "gmsh":
-        return _mesh_shapes(case, shapes)
+        return _mesh_shapes(case, shapes, foci or [])
     if shapes:
         surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
     surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
     return _mesh_surfaces(case, surfaces, remesher)
 
 
-def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...]) -> MeshArrays:
+def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus]) -> MeshArrays:
     from fem_spall.mesh.analytic_shapes import mesh_shapes
 
     unit = length_unit(case.electrolyte.size)
@@ -61,7 +66,7 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...]) -> MeshArrays:
     mesh = mesh_shapes(
         case.block, shapes, unit,
         size_min=case.mesh.size_min / unit, size_max=case.mesh.size_max / unit,
-        grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order,
+        grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order, foci=foci,
     )  # fmt: skip
     box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
     check_surfaces(mesh, box)
@@ -69,6 +74,17 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...]) -> MeshArrays:
     mesh.info.update(quality, remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist())
     mesh.info["apart_from_plating"] = _apart(mesh, case)
     return mesh
+
+
+def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus]) -> MeshArrays:
+    """Return a mesh of the same straight-sided boundary, finer at the foci."""
+    from fem_spall.mesh.tetrahedralise import tetrahedralise
+
+    boundary = refined_boundary(mesh, foci)
+    finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm)
+    check_surfaces(finer, boundary.box)
+    quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
+    return replace(finer, info={**mesh.info, **quality})
 
 
 def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
@@ -192,8 +208,13 @@ def main(folder: Path) -> int:
     for name in job["surfaces"]:
         with np.load(folder / f"surface_{name}.npz", allow_pickle=False) as data:
             surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=bool(data["sheet"]))
+    foci = [Focus(np.array(f["centres"]), f["radius"], f["size"]) for f in job["foci"]]
     try:
-        mesh_case(case, surfaces).save(folder / "mesh.npz")
+        if job["refine"]:
+            mesh = refine_mesh(case, MeshArrays.load(folder / "coarse.npz"), foci)
+        else:
+            mesh = mesh_case(case, surfaces, foci)
+        mesh.save(folder / "mesh.npz")
     except SpallError as error:
         write_failure(folder / "failure.json", error)
         return 1
