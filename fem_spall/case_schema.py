@@ -25,10 +25,10 @@ def kinds() -> list[Part]:
     top = root_part()["properties"]
     crack = resolve(top["cracks"])["items"]
     groups = {
-        "crack (cracks)": crack,
-        "law of a crack or an electrode (interface)": child(next(iter(members(crack).values())), "interface"),
-        "law of a side wall (walls)": resolve(top["walls"])["additionalProperties"],
-        "conductivity (electrolyte.conductivity)": child(top["electrolyte"], "conductivity"),
+        "cracks": crack,
+        "interface of a crack or an electrode": child(next(iter(members(crack).values())), "interface"),
+        "walls, the other faces of the block": resolve(top["walls"])["additionalProperties"],
+        "electrolyte.conductivity": child(top["electrolyte"], "conductivity"),
     }
     listed = [
         {"group": group, "kind": kind, "about": _first_words(member), "keys": _keys(member)}
@@ -48,7 +48,7 @@ def _closed_forms() -> Iterator[Part]:
             for key, unit in parameter_units(name).items()
         ]
         about = (function.__doc__ or "").strip().split("\n")[0]
-        yield {"group": "closed form (solution of exact_potential)", "kind": name, "about": about, "keys": keys}
+        yield {"group": "solution of exact_potential", "kind": name, "about": about, "keys": keys}
 
 
 def _first_words(part: Part) -> str:
@@ -58,7 +58,7 @@ def _first_words(part: Part) -> str:
 
 def _keys(model: Part) -> list[Part]:
     """Keys of one model but ``kind``: what each takes, its unit, default, choices and whether it must be given."""
-    keys = []
+    keys, told = [], _attributes(str(model.get("description", "")))
     for key, raw in model["properties"].items():
         if key == "kind":
             continue
@@ -67,10 +67,23 @@ def _keys(model: Part) -> list[Part]:
         record: Part = {"key": key, "required": required, **_what(part)}
         if not required and raw.get("default") is not None:
             record["default"] = raw["default"]
-        if "description" in raw:
-            record["about"] = raw["description"]
+        if about := raw.get("description") or told.get(key):
+            record["about"] = about
         keys.append(record)
     return keys
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """The section ``Attributes`` of a NumPy docstring, by key."""
+    _, _, section = docstring.partition("Attributes\n----------\n")
+    told: dict[str, str] = {}
+    key = ""
+    for line in section.splitlines():
+        if line.strip() and not line.startswith(" "):
+            key = line.split(":")[0].strip()
+        elif line.strip() and key:
+            told[key] = f"{told[key]} {line.strip()}" if key in told else line.strip()
+    return told
 
 
 def _what(part: Part) -> Part:

@@ -110,7 +110,8 @@ def run(
     screen.print()
     screen.print(metric_table(record["metrics"]))
     for warning in record.get("warnings", ()):
-        screen.print(f"note: {warning['text']}")
+        if warning["kind"] != "resolution":  # the table has said so
+            screen.print(f"note: {warning['text']}")
     mesh, seconds = record.get("mesh", {}), record.get("seconds", {})
     screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")
     report = folder / "report.html"
@@ -172,15 +173,18 @@ def inspect(file: Path, /, *, unit: str, as_json: Annotated[bool, Parameter(name
     as_json
         Print JSON.
     """
-    units = ("nm", "um", "mm", "cm", "m", "inch")
+    from typing import cast, get_args
+
+    from fem_spall.crack.inspect_surface import inspect_surface
+    from fem_spall.crack.surface_file import LengthUnit
+
+    units = get_args(LengthUnit.__value__)
     if unit not in units:
-        raise CaseError(
-            10, "--unit", f"must be one of {', '.join(units)}; got {unit!r}", "write for instance --unit um"
-        )
-    from fem_spall.crack.surface_file import inspect_surface
+        reason = f"must be one of {', '.join(units)}; got {unit!r}"
+        raise CaseError(10, "--unit", reason, "write for instance --unit um")
     from fem_spall.summary import surface_lines
 
-    found = inspect_surface(file, unit)
+    found = inspect_surface(file, cast(LengthUnit, unit))
     print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(surface_lines(found)))
 
 
@@ -346,9 +350,23 @@ def _dispatch(words: list[str]) -> None:
     try:
         app(words, console=console(), exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        command = next((word for word in words if not word.startswith("-")), None)
-        cure = f"see fem-spall {command} --help" if command is not None and command in app else "see fem-spall --help"
-        raise CaseError(10, "command line", _one_line(error).rstrip("."), cure) from None
+        raise _usage(error, words) from None
+
+
+def _usage(error: CycloptsError, words: list[str]) -> CaseError:
+    """Refusal for a command line that cannot be parsed."""
+    import difflib
+
+    command = next((word for word in words if not word.startswith("-")), None)
+    known = [name for name in app if not name.startswith("-")]
+    if command is not None and command not in known:
+        close = difflib.get_close_matches(command, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(known)}"
+        return CaseError(10, "command line", f"there is no command {command!r}", hint)
+    reason, _, hint = _one_line(error).rstrip(".").partition(" Did you mean ")
+    cure = f"see fem-spall {command} --help" if command else "see fem-spall --help"
+    reason = reason.removeprefix(f'Command "{command}" parameter ').rstrip(".")
+    return CaseError(10, "command line", reason, f"did you mean {hint} {cure}" if hint else cure)
 
 
 def _bug(error: Exception) -> SpallError:

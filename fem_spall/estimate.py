@@ -113,7 +113,8 @@ def _shapes_in_block(case: Case) -> dict[str, tuple[float, float]]:
             solids = [part for part in parts if part[0] == 3]
             for _, tag in gmsh.model.getBoundary(solids, oriented=False) if solids else []:
                 low, high = np.array(gmsh.model.getBoundingBox(2, tag)).reshape(2, 3)
-                flat = (np.minimum(np.abs(low), np.abs(low - size)) < 1e-5) & (high - low < 1e-5)
+                # The CAD kernel's boxes are padded by up to 1e-4 um.
+                flat = (np.minimum(np.abs(low), np.abs(low - size)) < 1e-3) & (high - low < 1e-3)
                 area += 0.0 if flat.any() else occ.getMass(2, tag)
             found[crack.name] = (volume * unit**3, area * unit**2)
             occ.remove(occ.getEntities(3), recursive=True)

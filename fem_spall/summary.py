@@ -24,7 +24,7 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
     from fem_spall.case_file import case_hash
     from fem_spall.estimate import estimate, measure
 
-    yield f"case {case.name} is in order"
+    yield f"case {case.name}: the file is in order"
     yield table(("", ""), _settings(case))
     cracks = measure(case)
     if cracks:
@@ -91,7 +91,7 @@ def _law(law: Any) -> str:
 
 def _mind(case: Case, expected: Estimate) -> Iterator[str]:
     """What a user would rather know before than after the run."""
-    for length in case.metrics.averaging_lengths if case.cracks else ():
+    for length in case.metrics.averaging_lengths if case.cracks and not case.mesh.refine_tips else ():
         if length < RESOLVED * case.mesh.size_min:
             yield (
                 f"an averaging length of {_um(length)} um needs a mesh of {_um(length / RESOLVED)} um at the tip; "
@@ -116,23 +116,37 @@ def free_memory() -> float | None:
 
 
 def surface_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Lines ``what: value`` of a surface report, nested ones indented."""
+    """Lines ``what: value`` of a surface report, the verdict last."""
     for key, value in found.items():
-        word = str(key).replace("_", " ")
-        if isinstance(value, Mapping):
-            yield f"{word}:"
-            yield from (f"  {line}" for line in surface_lines(value))
-        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], (Mapping, list, tuple, str)):
-            yield f"{word}:"
-            for entry in value:
-                yield f"  - {', '.join(surface_lines(entry)) if isinstance(entry, Mapping) else _shown(entry)}"
+        word = str(key).replace("_um3", " um^3").replace("_um2", " um^2").replace("_", " ")
+        if key == "refusal":
+            continue
+        if isinstance(value, Mapping) and "count" in value:
+            places = ", ".join(f"({_shown(place)})" for place in value.get("at_um", ()))
+            yield f"{word}: {value['count']:,}" + (f", such as at {places} um" if places else "")
+        elif key == "repairs":
+            yield "repairs a run would make:" + ("" if value else " none")
+            yield from (f"  {_repair(entry)}" for entry in value)
+        elif key == "bounding_box_um":
+            yield f"bounding box um: ({_shown(value[0])}) to ({_shown(value[1])})"
         else:
             yield f"{word}: {_shown(value)}"
+    refusal = found.get("refusal")
+    yield (
+        f"verdict: a run would refuse it as a closed surface: {refusal}" if refusal else "verdict: a run would take it"
+    )
+    if found.get("sheet"):
+        yield "         it is an open sheet, which `kind: interface_file` takes"
+
+
+def _repair(entry: Mapping[str, Any]) -> str:
+    change = f"volume {entry.get('volume_change_um3', 0):+.3g} um^3, area {entry.get('area_change_um2', 0):+.3g} um^2"
+    return f"{entry.get('count', 0)} x {entry.get('kind', '')} ({change})"
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or isinstance(value, bool):
+        return "yes" if value else "no" if value is not None else "undefined"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_shown, value)) or "none"
     return f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

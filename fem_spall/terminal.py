@@ -98,14 +98,14 @@ class TerminalProgress:
             silence_output()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), title: str = "") -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
     """Return a plain table; the columns named in ``right`` are right-aligned, the last one takes the room left."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, header_style="bold")
-    for column in columns:
-        last = column == columns[-1]
+    made = Table(box=SIMPLE_HEAD, show_header=any(columns), pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns, 1):
+        last = number == len(columns)
         made.add_column(column, justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
     for row in rows:
         made.add_row(*row)
@@ -144,7 +144,7 @@ def metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
             continue
         value, error, unit = readable(metric["value"], str(metric.get("unit", "1")), metric.get("error"))
         flag = f"[{metric['flag']}] " if metric.get("flag") else ""
-        rows.append((name, value, error or "?", unit, flag + definition))
+        rows.append((name, value, error, unit, flag + definition))
     return table(("figure", "value", "± error", "unit", "definition"), rows, right=("value", "± error"))
 
 
@@ -155,7 +155,7 @@ def kinds_text(kinds: Iterable[Mapping[str, Any]]) -> str:
     for kind in kinds:
         if kind["group"] != group:
             group = kind["group"]
-            lines += ["", group.upper()]
+            lines += ["", f"{group}:"]
         lines += ["", f"  {kind['kind']}", *textwrap.wrap(kind["about"], 110, initial_indent="    ",
                                                            subsequent_indent="    ")]  # fmt: skip
         lines += [_key_line(key) for key in kind["keys"]]
