@@ -121,8 +121,8 @@ def _shape(vertices: Floats, faces: Ints, repeated: Floats) -> dict[str, Any]:
     return {
         "volume_um3": volume(corners) * 1e18,
         "area_um2": float(area.sum()) * 1e12,
-        "bounding_box_um": [(low * 1e6).tolist(), (high * 1e6).tolist()],
-        "size_um": ((high - low) * 1e6).tolist(),
+        "bounding_box_um": [[float(f"{x:.9g}") for x in corner * 1e6 + 0.0] for corner in (low, high)],
+        "size_um": [float(f"{x:.9g}") for x in (high - low) * 1e6],
         "smallest_edge_um": float(length.min()) * 1e6,
         "smallest_edge_at_um": _found(edge[None])["at_um"][0],
         "mean_edge_um": float(length.mean()) * 1e6,

@@ -157,7 +157,11 @@ def _without_duplicates(faces: Ints) -> tuple[Ints, int]:
     index, uses, _ = edge_numbers(once)
     crowded = (uses[index].reshape(-1, 3) > 2).any(axis=1)
     sense = np.where(faces[:, 1] < faces[:, 2], 1, -1)  # faces start at their smallest corner
-    wall = crowded & (count == 2) & (np.bincount(group, sense) == 0)
+    double = np.flatnonzero((count == 2) & (np.bincount(group, sense) == 0))
+    wall = np.zeros(len(once), dtype=bool)
+    if len(double):
+        patch = components(once[double])
+        wall[double] = np.bincount(patch, crowded[double])[patch] > 0
     return once[~wall], len(faces) - int((~wall).sum())
 
 
@@ -274,26 +278,26 @@ def _turned(faces: Ints, turn: NDArray[np.bool_]) -> Ints:
 def boundary_loops(surface: RepairedSurface) -> list[Ints]:
     """Return the closed rims of an oriented surface, vertices in the direction of the faces, longest loop first.
 
-    Raises
-    ------
-    GeometryError
-        If rims touch in a vertex, so that no loop is defined.
+    Rims that touch in a vertex come as separate loops through it.
     """
     index, uses, _ = edge_numbers(surface.faces)
     rim = directed_edges(surface.faces)[uses[index] == 1]
-    start, count = np.unique(rim[:, 0], return_counts=True)
-    if len(rim) and (count > 1).any():
-        points = surface.vertices[start[count > 1]]
-        reason = f"has holes that touch in {len(points)} points, at {places(points)}"
-        raise GeometryError(32, surface.where, reason, "close the surface in a mesh editor")
-    following = dict(rim.tolist())
-    loops = []
-    while following:
-        loop = [min(following)]
-        while (vertex := following.pop(loop[-1], None)) is not None and vertex != loop[0]:
-            loop.append(vertex)
-        loops.append(np.array(loop))
-    length = [-float(np.linalg.norm(np.diff(surface.vertices[[*l, l[0]]], axis=0), axis=1).sum()) for l in loops]  # noqa: E741
+    following: dict[int, list[int]] = {}
+    for start, end in rim[np.lexsort(rim.T[::-1])].tolist():
+        following.setdefault(start, []).append(end)
+    loops: list[Ints] = []
+    for first in list(following):
+        path = [first]
+        while following[path[-1]]:
+            vertex = following[path[-1]].pop()
+            if vertex in path:  # closes a loop, which may hang on the path by this vertex only
+                begin = path.index(vertex)
+                loops.append(np.array(path[begin:]))
+                del path[begin + 1 :]
+            else:
+                path.append(vertex)
+    points = surface.vertices
+    length = [-float(np.linalg.norm(points[loop] - points[np.roll(loop, 1)], axis=1).sum()) for loop in loops]
     return [loops[k] for k in np.argsort(length, kind="stable")]
 
 
@@ -303,19 +307,20 @@ def _fill_holes(surface: RepairedSurface, keep_largest: bool) -> None:
         return
     area = surface.measure()[1]
     part = components(surface.faces)
-    patches = []
+    edges = edge_numbers(surface.faces)[2]
+    patches: list[Ints] = []
     for loop in loops:
         if len(loop) > HOLE_EDGES:
             continue
-        patch = smallest_patch(surface.vertices, loop)
+        patch = smallest_patch(surface.vertices, loop, edges)
         size = surface.measure(patch)[1]
         own = part[(surface.faces == loop[0]).any(axis=1)][0]
         # A hole as large as the piece it is in is no hole: the piece is a scrap of surface.
-        if size <= HOLE_AREA * area and size <= 0.2 * surface.measure(surface.faces[part == own])[1]:
-            patches.append((size, patch))
-    if patches and sum(size for size, _ in patches) <= HOLES_AREA * area:
-        faces = np.concatenate([surface.faces, *(patch for _, patch in patches)])
-        surface.change("holes filled", len(patches), surface.vertices, faces)
+        if len(patch) and size <= HOLE_AREA * area and size <= 0.2 * surface.measure(surface.faces[part == own])[1]:
+            patches.append(patch)
+            edges = np.concatenate([edges, edge_numbers(patch)[2]])
+    if patches and surface.measure(np.concatenate(patches))[1] <= HOLES_AREA * area:
+        surface.change("holes filled", len(patches), surface.vertices, np.concatenate([surface.faces, *patches]))
 
 
 def _check_edges(surface: RepairedSurface, loops_allowed: int) -> None:

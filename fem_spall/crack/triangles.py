@@ -129,9 +129,12 @@ def contains(corners: Floats, point: Floats) -> bool:
     return bool(abs(angle.sum()) > 2 * np.pi)
 
 
-def smallest_patch(vertices: Floats, loop: Ints) -> Ints:
+def smallest_patch(vertices: Floats, loop: Ints, edges: Ints) -> Ints:
     """Return the triangulation of a rim with the least area, (n - 2, 3) int; it fits the faces the rim runs along.
 
+    None of its chords is one of the ``edges`` (e, 2) that are there; if that is not
+    possible, there is no patch, (0, 3).  Of patches of equal area, as for a plane rim,
+    that with the shorter chords wins.
     Dynamic programming over the sub-polygons from corner i to corner j (Barequet and
     Sharir, Computer Aided Geometric Design 12, 1995, 207-229).
     """
@@ -139,15 +142,20 @@ def smallest_patch(vertices: Floats, loop: Ints) -> Ints:
     loop = np.roll(loop, -int(loop.argmin()))
     points = vertices[loop]
     n = len(loop)
+    chord = 1e-3 * ((points[:, None] - points) ** 2).sum(axis=2)
+    chord[_joined(loop, edges)] = np.inf
+    chord[np.isin(np.abs(np.subtract.outer(np.arange(n), np.arange(n))), (1, n - 1))] = 0  # the rim itself
     cost, split = np.zeros((n, n)), np.zeros((n, n), dtype=int)
     for width in range(2, n):
         for i in range(n - width):
             j = i + width
             between = points[i + 1 : j]
             area = np.linalg.norm(np.cross(between - points[i], between - points[j]), axis=1) / 2
-            total = cost[i, i + 1 : j] + cost[i + 1 : j, j] + area
+            total = cost[i, i + 1 : j] + cost[i + 1 : j, j] + area + chord[i, i + 1 : j] + chord[i + 1 : j, j]
             split[i, j] = i + 1 + int(total.argmin())
             cost[i, j] = total.min()
+    if not np.isfinite(cost[0, n - 1]):
+        return np.empty((0, 3), dtype=np.int64)
     triangles, stack = [], [(0, n - 1)]
     while stack:
         i, j = stack.pop()
@@ -157,3 +165,11 @@ def smallest_patch(vertices: Floats, loop: Ints) -> Ints:
             stack += [(i, k), (k, j)]
     patch: Ints = loop[np.array(triangles)]
     return patch
+
+
+def _joined(loop: Ints, edges: Ints) -> NDArray[np.bool_]:
+    """Which pairs of vertices of a loop are joined by one of the edges, (n, n)."""
+    scale = int(max(loop.max(), edges.max())) + 1
+    low, high = np.minimum(loop[:, None], loop), np.maximum(loop[:, None], loop)
+    joined: NDArray[np.bool_] = np.isin(low * scale + high, edges.min(axis=1) * scale + edges.max(axis=1))
+    return joined

@@ -1,0 +1,225 @@
+"""Readers: every format gives the same tetrahedron; every damaged file is named as what it is."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fem_spall.crack.mesh_readers import read_mesh
+from fem_spall.errors import InputFileError
+
+POINTS = np.array([[0.0, 0, 0], [1.5, 0, 0], [0, 1, 0], [0, 0, 0.25]])
+FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+ROOT = Path(__file__).parents[2]
+
+
+def stl_binary(header: bytes = b"", count: int | None = None) -> bytes:
+    records = b"".join(struct.pack("<12fH", 0, 0, 0, *POINTS[f].ravel(), 0) for f in FACES)
+    return header.ljust(80, b" ") + struct.pack("<I", len(FACES) if count is None else count) + records
+
+
+def stl_ascii(name: str = "tip") -> str:
+    lines = [f"solid {name}"]
+    for f in FACES:
+        lines += ["facet normal 0 0 0", " outer loop", *(f"  vertex {x:g} {y:g} {z:g}" for x, y, z in POINTS[f])]
+        lines += [" endloop", "endfacet"]
+    return "\n".join([*lines, f"endsolid {name}", ""])
+
+
+def obj(faces: str | None = None) -> str:
+    body = "".join(f"f {a} {b} {c}\n" for a, b, c in FACES + 1) if faces is None else faces
+    return "# made here\nmtllib absent.mtl\no tip\n" + "".join(f"v {x} {y} {z}\n" for x, y, z in POINTS) + body
+
+
+def off() -> str:
+    rows = [f"{x} {y} {z}" for x, y, z in POINTS] + [f"3 {a} {b} {c}" for a, b, c in FACES]
+    return "OFF\n# counts\n4 4 6\n" + "\n".join(rows) + "\n"
+
+
+def ply(form: str, extra: bool = False) -> bytes:
+    head = f"ply\nformat {form} 1.0\ncomment made here\nelement vertex 4\nproperty float x\nproperty double y\n"
+    head += "property float z\n" + ("property uchar red\n" if extra else "")
+    head += "element face 4\nproperty list uchar int vertex_indices\nend_header\n"
+    if form == "ascii":
+        rows = [f"{x} {y} {z}" + (" 7" if extra else "") for x, y, z in POINTS]
+        return (head + "\n".join(rows + [f"3 {a} {b} {c}" for a, b, c in FACES]) + "\n").encode()
+    order = "<" if "little" in form else ">"
+    body = b"".join(struct.pack(order + "fdf" + "B" * extra, *p, *[7] * extra) for p in POINTS)
+    return head.encode() + body + b"".join(struct.pack(order + "B3i", 3, *f) for f in FACES)
+
+
+GOOD: dict[str, str | bytes] = {
+    "binary.stl": stl_binary(),
+    "solid_header.stl": stl_binary(b"solid but binary"),
+    "bad_utf8.stl": stl_binary(b"\xc3\x28\xff"),
+    "ascii.stl": stl_ascii(),
+    "upper.stl": stl_ascii().upper(),
+    "cr_only.stl": stl_ascii().replace("\n", "\r"),
+    "crlf.stl": stl_ascii().replace("\n", "\r\n"),
+    "one_line.stl": stl_ascii().replace("\n", " "),
+    "end_solid.stl": stl_ascii().replace("endsolid", "end solid"),
+    "bom.stl": "\ufeff" + stl_ascii(),
+    "nan_normals.stl": stl_ascii().replace("normal 0 0 0", "normal -nan(ind) nan 0"),
+    "facet_in_name.stl": stl_ascii("a facet of it"),
+    "two_solids.stl": stl_ascii().replace("endfacet\nfacet", "endfacet\nendsolid a\nsolid b\nfacet", 1),
+    "plain.obj": obj(),
+    "slashes.obj": obj("".join(f"f {a}/1/1 {b}//2 {c}/3\n" for a, b, c in FACES + 1)),
+    "negative.obj": obj("".join(f"f {a} {b} {c}\n" for a, b, c in FACES - 4)),
+    "continued.obj": obj("f 1 3 \\\n2\nf 1 2 4\nf 2 3 4\nf 3 1 4\n"),
+    "plain.off": off(),
+    "counts_beside.off": off().replace("OFF\n# counts\n", "OFF "),
+    "ascii.ply": ply("ascii"),
+    "little.ply": ply("binary_little_endian"),
+    "big.ply": ply("binary_big_endian"),
+    "colours.ply": ply("binary_little_endian", extra=True),
+    "colours_ascii.ply": ply("ascii", extra=True),
+}
+
+
+def save(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_dialect_gives_the_same_tetrahedron(tmp_path: Path, name: str) -> None:
+    """Bug: a dialect is read as an empty or scrambled mesh."""
+    mesh = read_mesh(save(tmp_path, name, GOOD[name]))
+    corners = mesh.vertices[mesh.faces]
+    assert np.array_equal(corners, POINTS[FACES])
+    assert mesh.notes == ()
+
+
+def test_the_content_decides_the_format(tmp_path: Path) -> None:
+    """Bug: a PLY saved as .stl is taken for a damaged STL."""
+    mesh = read_mesh(save(tmp_path, "wrong.stl", ply("ascii")))
+    assert mesh.format == "ply"
+    assert "'.stl'" in mesh.notes[0]
+
+
+def test_polygons_become_fans(tmp_path: Path) -> None:
+    """Bug: only the first three corners of a quadrilateral are kept."""
+    quad = read_mesh(save(tmp_path, "quad.obj", obj("f 1 2 3 4\n")))
+    assert quad.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
+    mixed = ply("binary_little_endian").replace(b"face 4", b"face 1")
+    cut = mixed.index(b"end_header\n") + 11 + 4 * 16
+    quad = read_mesh(save(tmp_path, "quad.ply", mixed[:cut] + struct.pack("<B4i", 4, 0, 1, 2, 3)))
+    assert quad.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
+
+
+def test_stl_corners_are_joined_and_signed_zero_is_one_place(tmp_path: Path) -> None:
+    """Bug: -0.0 and 0.0 stay two corners and leave a slit."""
+    mesh = read_mesh(save(tmp_path, "zero.stl", stl_ascii().replace("vertex 0 0 0", "vertex -0.0 0 -0", 1)))
+    assert len(mesh.vertices) == 4
+
+
+BAD: dict[str, tuple[str | bytes, str]] = {
+    "empty.stl": (b"", "empty"),
+    "page.stl": ("<!DOCTYPE html><html>not found</html>", "HTML page"),
+    "scene.stl": ('<?xml version="1.0"?><VTKFile/>', "XML"),
+    "picture.stl": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
+    "pointer.stl": ("version https://git-lfs.example/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer"),
+    "packed.stl": (gzip.compress(stl_binary()), "gzip"),
+    "archive.stl": (b"PK\x03\x04" + bytes(100), "zip archive"),
+    "stack.stl": (b"II*\0" + bytes(100), "TIFF"),
+    "utf16.stl": (stl_ascii().encode("utf-16"), "UTF-16"),
+    "utf16_no_bom.stl": (stl_ascii().encode("utf-16-le"), "UTF-16"),
+    "text.txt": ("hello, I am a letter", "none of these"),
+    "huge_count.stl": (stl_binary(count=2**32 - 1), "4294967295 facets, which take 214748364834 bytes; got 284"),
+    "cut.stl": (stl_binary()[:-1], "284 bytes; got 283.*cut off"),
+    "tail.stl": (stl_binary() + b"\0", "goes on after its last facet"),
+    "no_facets.stl": ("solid a\nendsolid a\n", "at least four triangles; got none"),
+    "comma.stl": (stl_ascii().replace("1.5", "1,5"), "facet 1: .*decimal commas"),
+    "word.stl": (stl_ascii().replace("0.25", "wide"), "facet 2: must be a number; got 'wide'"),
+    "cut_ascii.stl": (stl_ascii()[:300], "line 16: facet 3 must be"),
+    "no_end.stl": (stl_ascii().split("endsolid")[0], "must end with 'endsolid'"),
+    "four_corners.stl": (stl_ascii().replace("vertex 0 0 0.25", "vertex 0 0 1\nvertex 0 0 0.25"), "facet 2 must be"),
+    "nan.stl": (stl_ascii().replace("0.25", "nan"), r"facet 2, corner 3: .*got \(0, 0, nan\), and 2 more"),
+    "inf.obj": (obj().replace("0.25", "inf"), "vertex 4: coordinates must be finite"),
+    "huge.obj": (obj().replace("0.25", "1e30"), "vertex 4: .*1e.?30"),
+    "underscore.obj": (obj().replace("0.25", "2_5"), "line 7: must be a number; got '2_5'"),
+    "zero.obj": (obj("f 0 1 2\n"), r"line 8: vertices count from 1 .*got 0"),
+    "beyond.obj": (obj("f 1 2 3\nf 1 2 5\n"), "line 9: must use one of the 4 vertices; got the index 4"),
+    "too_negative.obj": (obj("f -5 1 2\n"), "line 8: .*got -5"),
+    "two_corners.obj": (obj("f 1 2\n"), "line 8: a face must have three corners"),
+    "spline.obj": (obj("curv 0 1 1 2\n"), "line 8: only vertices and polygons"),
+    "short.off": (off().replace("4 4 6", "400000000000 4 6"), "announces 400000000000 vertices"),
+    "beyond.off": (off().replace("3 2 0 3", "3 2 0 4"), "line 11: must use one of the 4 vertices"),
+    "polygon.off": (off().replace("3 2 0 3", "7 2 0 3"), "line 11: a face must give its number of corners"),
+    "cut.ply": (ply("binary_big_endian")[:-20], "cut off|beyond the end"),
+    "tail.ply": (ply("binary_little_endian") + b"x", "goes on for 1 bytes"),
+    "count.ply": (ply("binary_little_endian").replace(b"vertex 4", b"vertex 999999999999"), "announces 999999999999"),
+    "count_ascii.ply": (ply("ascii").replace(b"face 4", b"face 5"), "announces 9 records; got 8 lines"),
+    "no_faces.ply": (ply("ascii").split(b"element face")[0] + b"end_header\n", "must have one element 'face'"),
+    "header.ply": (ply("ascii").replace(b"end_header", b"end"), "end_header"),
+    "type.ply": (ply("ascii").replace(b"float x", b"real x"), "line 5: must be a PLY header; got 'property real x'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_damaged_file_is_named_with_place_and_cure(tmp_path: Path, name: str) -> None:
+    """Bug: a file that is not what it claims is read partly, slowly or with a traceback."""
+    content, message = BAD[name]
+    path = save(tmp_path, name, content)
+    with pytest.raises(InputFileError, match=f"(?s){message}") as fault:
+        read_mesh(path)
+    assert str(fault.value).startswith(str(path))
+    assert len(str(fault.value).removeprefix(str(path))) < 300
+
+
+def test_missing_file_folder_and_device(tmp_path: Path) -> None:
+    """Bug: a folder or an endless device is read."""
+    for path, message in ((tmp_path / "no.stl", "no such file"), (tmp_path, "folder"), (Path("/dev/zero"), "device")):
+        with pytest.raises(InputFileError, match=message):
+            read_mesh(path)
+
+
+def test_a_sparse_giant_is_refused_unread(tmp_path: Path) -> None:
+    """Bug: a file of a terabyte is loaded before its size is looked at."""
+    path = tmp_path / "giant.stl"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputFileError, match=r"at most 2 GiB; got 1024\.0 GiB"):
+        read_mesh(path)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    name=st.sampled_from(sorted(GOOD)),
+    cut=st.floats(0, 1),
+    place=st.floats(0, 1),
+    junk=st.binary(max_size=4) | st.sampled_from([b" -1 ", b" nan ", b"\n", b"99999999999999999999 ", b" 1e999 "]),
+)
+def test_random_damage_never_escapes_as_another_error(
+    tmp_path: Path, name: str, cut: float, place: float, junk: bytes
+) -> None:
+    """Bug: a byte out of place gives a traceback of the parser instead of a refusal."""
+    good = GOOD[name]
+    content = good.encode() if isinstance(good, str) else good
+    content = content[: len(content) - int(cut**8 * len(content))]
+    at = int(place * len(content))
+    path = save(tmp_path, name, content[:at] + junk + content[at + len(junk) :])
+    try:
+        mesh = read_mesh(path)
+    except InputFileError:
+        return
+    assert np.isfinite(mesh.vertices).all()
+    assert len(mesh.faces) > 0
+    assert mesh.faces.min() >= 0
+    assert mesh.faces.max() < len(mesh.vertices)
+
+
+def test_shipped_surfaces_have_the_triangles_the_readme_names() -> None:
+    """Bug: a shipped file was replaced without its description."""
+    readme = (ROOT / "meshes" / "README.md").read_text()
+    for path in sorted((ROOT / "meshes").glob("*.stl")):
+        mesh = read_mesh(path)
+        assert f"{len(mesh.faces):,}".replace(",", " ") in readme
+        assert mesh.sha256 in readme
