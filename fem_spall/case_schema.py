@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 __all__ = ["Part", "child", "entry", "kinds", "members", "resolve", "root_part", "sample", "schema"]
 
@@ -40,13 +41,13 @@ def kinds() -> list[Part]:
 
 def _closed_forms() -> Iterator[Part]:
     from fem_spall.analytic import POTENTIALS
-    from fem_spall.boundary import parameter_units
 
     for name, function in POTENTIALS.items():
-        keys = [
-            {"key": key, "what": unit.word, "unit": unit.si, "example": unit.example, "required": True}
-            for key, unit in parameter_units(name).items()
-        ]
+        keys = []
+        for key, parameter in list(inspect.signature(function, eval_str=True).parameters.items())[1:]:
+            plain, unit = get_args(parameter.annotation)
+            what = unit.word if plain is float else f"list of {unit.word}"
+            keys.append({"key": key, "required": True, "what": what, "unit": unit.si, "example": unit.example})
         about = (function.__doc__ or "").strip().split("\n")[0]
         yield {"group": "solution of exact_potential", "kind": name, "about": about, "keys": keys}
 
@@ -65,8 +66,10 @@ def _keys(model: Part) -> list[Part]:
         part = resolve(raw)
         required = key in model.get("required", [])
         record: Part = {"key": key, "required": required, **_what(part)}
-        if not required and raw.get("default") is not None:
-            record["default"] = raw["default"]
+        if not required and (default := _given(raw.get("default"))) is not None:
+            record["default"] = default
+        if "properties" in part and "kind" not in part["properties"]:
+            record["keys"] = _keys(part)
         if about := raw.get("description") or told.get(key):
             record["about"] = about
         keys.append(record)
@@ -86,18 +89,25 @@ def _attributes(docstring: str) -> dict[str, str]:
     return told
 
 
+def _given(default: Any) -> Any:
+    """Default without the keys that say nothing; None if nothing is left."""
+    if isinstance(default, dict):
+        return {key: value for key, value in default.items() if value is not None} or None
+    return default
+
+
 def _what(part: Part) -> Part:
     """What a key takes."""
     if models := members(part):
         return {"what": "mapping with a kind", "choices": list(models)}
     if "properties" in part:
-        return {"what": "mapping", "choices": list(part["properties"])}
+        return {"what": "mapping"}
     if "prefixItems" in part:
         first = _what(resolve(part["prefixItems"][0]))
-        return {**first, "what": f"list of {len(part['prefixItems'])} x {first['what']}"}
+        return {**first, "what": f"list of {len(part['prefixItems'])} x {first['what']}", "example": sample(part)}
     if "items" in part:
         first = _what(resolve(part["items"]))
-        return {**first, "what": f"list of {first['what']}"}
+        return {**first, "what": f"list of {first['what']}", "example": sample(part)}
     if "unit" in part:
         return {"what": part["title"], "unit": part["unit"], "example": part["examples"][0]}
     if "const" in part or "enum" in part:

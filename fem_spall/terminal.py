@@ -150,19 +150,23 @@ def metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def kinds_text(kinds: Iterable[Mapping[str, Any]]) -> str:
     """Return the kinds of a case as text: one heading a group, the keys of each kind indented below it."""
-    lines: list[str] = []
-    group = ""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for kind in kinds:
-        if kind["group"] != group:
-            group = kind["group"]
-            lines += ["", f"{group}:"]
-        lines += ["", f"  {kind['kind']}", *textwrap.wrap(kind["about"], 110, initial_indent="    ",
-                                                           subsequent_indent="    ")]  # fmt: skip
-        lines += [_key_line(key) for key in kind["keys"]]
+        groups.setdefault(kind["group"], []).append(kind)
+    lines: list[str] = []
+    for group, members in groups.items():
+        shared = [key for key in members[0]["keys"] if len(members) > 1 and all(key in m["keys"] for m in members)]
+        lines += ["", f"{group}:"]
+        if shared:
+            lines += ["", "  every kind has", *(line for key in shared for line in _key_lines(key, 4))]
+        for kind in members:
+            about = textwrap.wrap(kind["about"], 110, initial_indent="    ", subsequent_indent="    ")
+            own = [key for key in kind["keys"] if key not in shared]
+            lines += ["", f"  {kind['kind']}", *about, *(line for key in own for line in _key_lines(key, 4))]
     return "\n".join(lines[1:])
 
 
-def _key_line(key: Mapping[str, Any]) -> str:
+def _key_lines(key: Mapping[str, Any], indent: int) -> Iterable[str]:
     what = key["what"]
     if what == "one of":
         what = " | ".join(map(str, key["choices"]))
@@ -173,7 +177,9 @@ def _key_line(key: Mapping[str, Any]) -> str:
     else:
         note = f"default {_plain(key['default'])}" if "default" in key else "optional"
     about = f". {key['about']}" if "about" in key else ""
-    return f"    {key['key']:<14} {what}; {note}{about}"
+    yield f"{' ' * indent}{key['key']:<16} {what}; {note}{about}"
+    for inner in key.get("keys", ()):
+        yield from _key_lines(inner, indent + 2)
 
 
 def _plain(value: Any) -> str:
