@@ -44,6 +44,7 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
             (_crack_row(case, index, crack) for index, crack in enumerate(cracks)),
             right=("volume um^3", "area um^2"),
         )
+    yield from (f"{crack.name}: {crack.note}" for crack in cracks if crack.note)
     expected = estimate(case, cracks)
     yield (
         f"expected, within a factor of two or three: {_round(expected.cells)} cells, {_round(expected.unknowns)} "
@@ -80,7 +81,7 @@ def _crack_row(case: Case, index: int, measure: CrackMeasure) -> tuple[str, ...]
     law = _law(crack.interface) if crack.contents == "lithium" else "no flux"
     spans = (f"{_um(low)} .. {_um(high)}" for low, high in ((x0, x1), (y0, y1), (max(depths[0], 0.0), depths[1])))
     volume, area = (f"{value:.4g}" for value in (measure.volume * 1e18, measure.area * 1e12))
-    return (crack.name, crack.kind, crack.contents, law, volume, area, *spans, measure.note)
+    return (crack.name, crack.kind, crack.contents, law, volume, area, *spans)
 
 
 def _law(law: Any) -> str:
