@@ -79,22 +79,19 @@ def _refuse_upside_down(corners: Floats, block: Block, where: str) -> None:
 
 def _closed(vertices: Floats, faces: Ints, rim: Ints, lid: float, where: str) -> tuple[Floats, Ints]:
     """Join the sheet to a plane at height ``lid`` by a vertical skirt; outward oriented."""
-    from manifold3d import triangulate
+    from manifold3d import CrossSection, FillRule, triangulate
 
     outline = vertices[rim, :2]
-    turned = _shoelace(outline) < 0
-    if turned:  # seen from above the rim runs clockwise: the sheet faces down, as the body above it wants
+    if _shoelace(outline) < 0:  # seen from above the rim runs clockwise: the sheet faces down, as the body wants
         outline, rim = outline[::-1], rim[::-1]
     else:
         faces = faces[:, ::-1]
-    triangles = np.asarray(triangulate([outline / lid]), dtype=np.int64).reshape(-1, 3)
-    parts = _signed_areas(outline[triangles]) if len(triangles) else np.zeros(1)
-    # Only a simple polygon of n corners is tiled by n - 2 triangles of positive area.
-    if (
-        len(triangles) != len(rim) - 2
-        or (parts < 0).any()
-        or not np.isclose(parts.sum(), _shoelace(outline), rtol=1e-9)
-    ):
+    scaled = outline / lid  # the kernel rounds to about 1e-8
+    area = _shoelace(scaled)
+    # Loops of the rim count twice or negatively in its signed area, once and positively where it is filled.
+    simple = np.isclose(CrossSection([scaled], FillRule.NonZero).area(), area, rtol=1e-6)
+    triangles = np.asarray(triangulate([scaled]), dtype=np.int64).reshape(-1, 3) if simple else np.empty((0, 3), int)
+    if len(triangles) != len(rim) - 2 or (_signed_areas(scaled[triangles]) < 0).any():
         reason = "must have a rim that seen from above is a simple closed line; it crosses or covers itself"
         raise GeometryError(22, where, reason, "let the sheet run flat beyond the sides of the block and trim it there")
     top = len(vertices) + np.arange(len(rim))

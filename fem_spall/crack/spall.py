@@ -97,14 +97,16 @@ class Spall(TriangulatedCrack):
         return CrackSurface.canonical(good.vertices, good.faces, repairs=tuple(good.repairs), provenance=source)
 
     def radius(self, depth: Floats) -> Floats:
-        """Radius of the bowl, m: a parabola from the ring down to the neck, straight walls above and below it."""
+        """Radius of the bowl, m, falling from the ring to a neck; straight above the ring and below the neck."""
         ring, slope = self.diameter / 2, 1 / math.tan(self.lip_angle)
         neck = max(CORE * self.grain_size, 0.3 * ring)
-        # A bowl whose wall would fall below half the ring anyway is left to itself; one that would close is held open.
-        end = max(min(ring - slope * self.depth, ring / 2), neck)
-        bend = (ring - slope * self.depth - end) / self.depth**2
-        d = np.clip(depth, 0, self.depth)
-        return ring - slope * d - bend * d**2
+        straight = ring - slope * self.depth
+        end = max(min(straight, ring / 2), neck)
+        share = np.clip(depth / self.depth, 0, 1)
+        if straight >= end:  # the wall bends inwards with depth
+            return ring - (ring - straight) * share - (straight - end) * share**2
+        # A straight wall would close the bowl: it steepens towards the neck instead.
+        return end + (ring - end) * (1 - share) ** ((ring - straight) / (ring - end))
 
 
 @dataclass(frozen=True)
