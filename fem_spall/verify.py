@@ -157,6 +157,12 @@ class Comparison:
             return math.nan
         return self.value - exact if exact == 0 else (self.value - exact) / abs(exact)
 
+    @property
+    def stated(self) -> float | None:
+        """Error that the run itself states, in the terms of :attr:`error`; None where it states none."""
+        exact = self.quantity.reference
+        return self.bar if self.bar is None or exact == 0 else self.bar / abs(exact)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -168,7 +174,7 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """One sentence for each figure that misses its tolerance or its order."""
+        """One sentence for each figure that misses its tolerance, its order or the error that the run states."""
         found = []
         for quantity in self.declaration.quantities:
             rows = [row for row in self.comparisons if row.quantity is quantity]
@@ -178,6 +184,11 @@ class Report:
                 found.append(f"{quantity.name}: the run gives no value on the finest mesh")
             elif not abs(last.error) <= quantity.tolerance:
                 found.append(f"{quantity.name}: error {last.error:.2e} exceeds {quantity.tolerance:.1e}")
+            found += [
+                f"{quantity.name}: error {row.error:.2e} on level {row.level + 1} exceeds the stated {row.stated:.1e}"
+                for row in rows
+                if row.stated is not None and not abs(row.error) <= max(row.stated, quantity.floor)
+            ]
             for degree, expected in quantity.order.items():
                 observed = fitted_order([row for row in rows if row.degree == degree])
                 # An order well above the expected one is luck or cancellation, not a fault.
@@ -187,18 +198,17 @@ class Report:
 
     def table(self) -> str:
         """Markdown table of all comparisons."""
-        lines = [
-            "| figure | degree | size_min (um) | cells | dofs | value | exact | error | order | expected | s |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
+        columns = "figure | degree | h (um) | cells | dofs | value | exact | error | stated | order | expected | s"
+        lines = [f"| {columns} |", "|---" * (columns.count("|") + 1) + "|"]
         for quantity in self.declaration.quantities:
             for row in (row for row in self.comparisons if row.quantity is quantity):
                 order = "" if row.order is None else f"{row.order:.2f}"
                 value, error = ("-", "") if row.value is None else (f"{row.value:.9g}", f"{row.error:+.2e}")
+                bar = "" if row.stated is None else f"{row.stated:.1e}"
                 expected = quantity.order.get(row.degree)
                 lines.append(
                     f"| {quantity.name} | P{row.degree} | {row.size * 1e6:.4g} | {row.cells} | {row.dofs} "
-                    f"| {value} | {quantity.reference:.9g} | {error} | {order} "
+                    f"| {value} | {quantity.reference:.9g} | {error} | {bar} | {order} "
                     f"| {'' if expected is None else f'{expected:g}'} | {row.seconds:.1f} |"
                 )
         return "\n".join(lines)

@@ -91,6 +91,12 @@ def test_a_wrong_series_fails(tmp_path: Path, order: float, constant: float, imb
     assert [line for line in failures if line.startswith(sentence)]
 
 
+def test_an_error_beyond_the_stated_one_fails(tmp_path: Path) -> None:
+    # Catches: error bars that nobody compares with true errors. The made-up runs state 1 %.
+    failures = declared(tmp_path).run(runner(2, 1e-3), progress=silent).failures
+    assert failures == ["resistance: error 1.60e-02 on level 1 exceeds the stated 1.0e-02"]
+
+
 def test_a_declaration_with_a_wrong_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="no closed form 'slab'"):
         declared(tmp_path, DECLARATION.replace("slab_resistance", "slab"))
