@@ -20,6 +20,10 @@ from fem_spall.surface_flux import RESOLVED, LithiumFlux, lithium_flux
 __all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name", "with_errors"]
 
 
+#: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
+BEYOND = 1.2
+
+
 @dataclass(frozen=True)
 class Metric:
     """One figure, SI units, or the reason why it cannot be given."""
@@ -213,6 +217,12 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             why = (
                 f"the radius must be at least {RESOLVED:g} local mesh sizes; the size there is "
                 f"{length_name(mean.local_size)}. Lower mesh.size_min to {length_name(length / RESOLVED)}"
+            )
+            yield replace(metric, absent=why)
+        elif mean.beyond > BEYOND * mean.value:
+            why = (
+                f"places the mesh is too coarse for may be hotter (about {mean.beyond / e.reference:.3g}); lower "
+                f"mesh.size_min to {length_name(length / RESOLVED)}"
             )
             yield replace(metric, absent=why)
         else:

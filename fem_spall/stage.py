@@ -41,6 +41,8 @@ IDENTITY_LIMIT = 1e-7
 REFINEMENTS = 3
 #: Places with a rough mean above this share of the largest are refined.
 HOT = 0.8
+#: Places refined for one averaging length at most: a rim is hot everywhere, and one piece of it is enough.
+PLACES = 8
 #: Where the mesh is this many times coarser than an averaging length it is left alone: that takes a finer case.
 REACH = 6.0
 #: Largest relative mismatch of volumes.
@@ -142,9 +144,10 @@ def _foci(case: Case, solution: Solution) -> list[Focus]:
     """Places that hold the largest ball means but are too coarse for them, on rank 0."""
     evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
     lithium = evaluation.flux.only(evaluation.plating_names)
+    centres = evaluation.crack_names or evaluation.plating_names
     foci = []
     for length in case.metrics.averaging_lengths:
-        spots, size = lithium.unresolved_spots(length, evaluation.crack_names or evaluation.plating_names, HOT)
+        spots, size = lithium.unresolved_spots(length, centres, HOT, PLACES)
         if 0 < size <= length * REACH:
             foci.append(Focus(spots, 1.25 * length, length / (2 * RESOLVED)))
     return foci

@@ -23,11 +23,16 @@ RESOLVED = 3.0
 
 @dataclass(frozen=True)
 class BallMean:
-    """Mean current density over the lithium in a ball: value, A/m^2, centre (3,), m, and local mesh size, m."""
+    """Mean current density over the lithium in a ball.
+
+    ``value``, A/m^2; ``centre`` (3,), m; ``local_size`` of the mesh there, m; ``beyond``, A/m^2, is the largest
+    rough mean at places where the mesh is too coarse for the radius (minus infinity if there are none).
+    """
 
     value: float
     centre: NDArray[np.float64]
     local_size: float
+    beyond: float
 
 
 @dataclass(frozen=True)
@@ -81,49 +86,68 @@ class LithiumFlux:
     def ball_mean_maximum(self, radius: float, centres: tuple[str, ...]) -> BallMean | None:
         """The largest mean over a ball of the given radius, m, centred on a vertex of the surfaces ``centres``.
 
-        Returns None without facets.  The caller compares ``local_size`` with the radius.
+        Only vertices where the mesh resolves the radius count, if there are any.  Returns None without facets.
         """
-        on = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in centres])
-        if not on.any():
+        vertices, local = self._vertices(centres)
+        if vertices.size == 0:
             return None
-        middle = self.points[self.facets[:, :3]].mean(axis=1)
-        tree = cKDTree(middle)
-        reach = radius + float(self.sizes.max()) if radius > self.sizes.max() else radius
-        vertices = np.unique(self.facets[on][:, :3])
-        start = vertices[_thinned(self.points[vertices], radius / 4)]
-        rough = self._rough_means(tree, self.points[start], radius)
-        best = start[np.argsort(-rough, kind="stable")[:12]]
+        fine = RESOLVED * local <= radius
+        beyond = float(self._rough_means(self.points[vertices[~fine]], radius).max(initial=-np.inf))
+        if fine.any():
+            vertices, local = vertices[fine], local[fine]
+        start = _thinned(self.points[vertices], radius / 4)
+        rough = self._rough_means(self.points[vertices[start]], radius)
+        best = vertices[start[np.argsort(-rough, kind="stable")[:12]]]
         near = cKDTree(self.points[vertices]).query_ball_point(self.points[best], radius / 4)
-        fine = vertices[np.unique(np.concatenate([np.asarray(n, dtype=np.int64) for n in near]))]
-        rough = self._rough_means(tree, self.points[fine], radius)
-        candidates = fine[np.argsort(-rough, kind="stable")[:24]]
-        means = np.array([self._ball_mean(tree, self.points[v], radius, reach) for v in candidates])
-        top = int(means.argmax())
-        centre = self.points[candidates[top]]
-        touching = (self.facets[:, :3] == candidates[top]).any(axis=1)
-        return BallMean(float(means[top]), centre, float(self.sizes[touching].mean()))
+        close = np.unique(np.concatenate([np.asarray(n, dtype=np.int64) for n in near]))
+        rough = self._rough_means(self.points[vertices[close]], radius)
+        candidates = close[np.argsort(-rough, kind="stable")[:24]]
+        means = np.array([self._ball_mean(self.points[vertices[c]], radius) for c in candidates])
+        top = candidates[int(means.argmax())]
+        value = float(means.max())
+        return BallMean(value, self.points[vertices[top]], float(local[top]), beyond)
 
     def unresolved_spots(
-        self, radius: float, centres: tuple[str, ...], fraction: float
+        self, radius: float, centres: tuple[str, ...], fraction: float, most: int
     ) -> tuple[NDArray[np.float64], float]:
-        """Vertices of ``centres``, (c, 3) float, m, that may hold the largest ball mean but are too coarse for it.
+        """At most ``most`` vertices of ``centres``, (c, 3) float, m, that may hold the largest ball mean.
 
-        Those are the vertices whose rough mean is above ``fraction`` of the largest; if the mesh carries the
-        radius at all of them, there are none.  The largest local size there, m, comes with them.
+        They are more than the radius apart and have a rough mean above ``fraction`` of the largest, the highest
+        first; only those count where the mesh is too coarse for the radius.  The largest local size there, m,
+        comes with them.
         """
-        on = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in centres])
-        vertices = np.unique(self.facets[on][:, :3])
+        vertices, local = self._vertices(centres)
         if vertices.size == 0:
             return np.empty((0, 3)), 0.0
-        count = np.bincount(self.facets[:, :3].ravel(), minlength=len(self.points))
-        total = np.bincount(self.facets[:, :3].ravel(), np.repeat(self.sizes, 3), minlength=len(self.points))
-        local = total[vertices] / count[vertices]
-        rough = self._rough_means(cKDTree(self.points[self.facets[:, :3]].mean(axis=1)), self.points[vertices], radius)
-        hot = (rough >= fraction * rough.max()) & (local > radius / RESOLVED)
+        rough = self._rough_means(self.points[vertices], radius)
+        picked: list[int] = []
+        for candidate in np.argsort(-rough, kind="stable"):
+            if rough[candidate] < fraction * rough.max() or len(picked) == most:
+                break
+            place = self.points[vertices[candidate]]
+            if all(np.linalg.norm(self.points[vertices[p]] - place) > radius for p in picked):
+                picked.append(int(candidate))
+        hot = np.array([p for p in picked if RESOLVED * local[p] > radius], dtype=np.int64)
         return self.points[vertices[hot]], float(local[hot].max(initial=0.0))
 
-    def _rough_means(self, tree: cKDTree, centres: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    @cached_property
+    def _tree(self) -> cKDTree:
+        """The centroids of the facets."""
+        return cKDTree(self.points[self.facets[:, :3]].mean(axis=1))
+
+    def _vertices(self, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Vertices of some surfaces, and the mean size of the facets round each, m."""
+        on = np.isin(self.surface, [i for i, name in enumerate(self.names) if name in names])
+        vertices = np.unique(self.facets[on][:, :3])
+        count = np.bincount(self.facets[:, :3].ravel(), minlength=len(self.points))
+        total = np.bincount(self.facets[:, :3].ravel(), np.repeat(self.sizes, 3), minlength=len(self.points))
+        return vertices, np.asarray(total[vertices] / count[vertices])
+
+    def _rough_means(self, centres: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
         """Area-weighted mean of the facets whose centroid (at least the nearest one) lies in each ball."""
+        if len(centres) == 0:
+            return np.empty(0)
+        tree = self._tree
         current = self.areas * self.density.mean(axis=1)
         nearest = np.asarray(tree.query(centres)[1])
         result = np.empty(len(centres))
@@ -133,7 +157,9 @@ class LithiumFlux:
             result[i] = current[index].sum() / self.areas[index].sum()
         return result
 
-    def _ball_mean(self, tree: cKDTree, centre: NDArray[np.float64], radius: float, reach: float) -> float:
+    def _ball_mean(self, centre: NDArray[np.float64], radius: float) -> float:
+        tree = self._tree
+        reach = radius * (1 + 1 / RESOLVED)  # facets reach beyond their centroids
         index = np.asarray(sorted(tree.query_ball_point(centre, reach)), dtype=np.int64)
         if index.size == 0:
             index = np.asarray([tree.query(centre)[1]], dtype=np.int64)

@@ -206,9 +206,8 @@ def _set_sizes(
         field.setNumbers(distance, "PointsList", tags)
         gmsh.model.geo.synchronize()
         ramp = field.add("MathEval")
-        field.setString(
-            ramp, "F", f"{float(asked)!r} + {float(grading - 1)!r} * max(F{distance} - {float(radius)!r}, 0)"
-        )
+        beyond = f"max(F{distance} - {float(reach)!r}, 0)"
+        field.setString(ramp, "F", f"{float(asked)!r} + {float(grading - 1)!r} * {beyond}")
         fields.append(ramp)
     if fields:
         least = field.add("Min")

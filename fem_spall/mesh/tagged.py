@@ -71,7 +71,7 @@ def _find_facets(mesh: Any, wanted: NDArray[np.int64], tags: NDArray[np.int32]) 
     for pair in ((2, 0), (2, 3), (3, 0)):
         topology.create_connectivity(*pair)
     cell_vertices = topology.connectivity(3, 0).array.reshape(-1, 4)
-    nodes = mesh.geometry.dofmap[: len(cell_vertices), :4]
+    nodes = mesh.geometry.dofmaps[0][: len(cell_vertices), :4]
     vertex_input = np.zeros(topology.index_map(0).size_local + topology.index_map(0).num_ghosts, dtype=np.int64)
     vertex_input[cell_vertices.ravel()] = np.asarray(mesh.geometry.input_global_indices)[nodes.ravel()]
     corners = np.sort(vertex_input[topology.connectivity(2, 0).array.reshape(-1, 3)], axis=1)

@@ -6,7 +6,9 @@ Reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` fro
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -202,6 +204,8 @@ def _flat_part(mesh: MeshArrays, case: Case) -> MeshArrays:
 
 def main(folder: Path) -> int:
     """Do the job of a folder; exit 0 with a mesh, 1 with a failure file."""
+    # End with the parent, whatever ends it: an orphaned mesher would run on for its whole time limit.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     job = json.loads((folder / "job.json").read_text())
     case = Case.model_validate(job["case"])
     surfaces = {}
