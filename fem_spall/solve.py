@@ -323,7 +323,7 @@ def _gather(problem: ConductionProblem, space: Any, values: NDArray[np.float64])
     owned = space.dofmap.index_map.size_local
     number = np.empty(owned + space.dofmap.index_map.num_ghosts, dtype=np.int64)
     cells = space.dofmap.list
-    number[cells.ravel()] = problem.mesh.input_vertex()[mesh.geometry.dofmap[: len(cells), :4].ravel()]
+    number[cells.ravel()] = problem.mesh.input_vertex()[mesh.geometry.dofmaps[0][: len(cells), :4].ravel()]
     keep = np.nonzero(values)[0]
     parts = problem.mesh.comm.gather((number[:owned][keep], values[keep]))
     if problem.mesh.arrays is None or parts is None:

@@ -35,7 +35,7 @@ def raw_maximum(solution: Solution) -> tuple[float, NDArray[np.float64], float]:
     size = np.linalg.norm(corners, axis=2)
     if size.size:
         cell, corner = np.unravel_index(int(size.argmax()), size.shape)
-        nodes = mesh.geometry.x[mesh.geometry.dofmap[int(cell), :4]] * unit
+        nodes = mesh.geometry.x[mesh.geometry.dofmaps[0][int(cell), :4]] * unit
         pairs = nodes[[0, 0, 0, 1, 1, 2]] - nodes[[1, 2, 3, 2, 3, 3]]
         local = (float(size.max()), tuple(nodes[int(corner)].tolist()), float(np.linalg.norm(pairs, axis=1).mean()))
     else:
