@@ -136,7 +136,8 @@ def _resolve_paths(root: Node) -> None:
         for step in path:
             part, node = child(part, step, node.entry("kind")), node.value[step]  # type: ignore[index,assignment]
         if part.get("format") == "path" and isinstance(leaf.value, str) and leaf.value:
-            leaf.value = (leaf.place.folder / Path(leaf.value).expanduser()).resolve()
+            given = leaf.place.folder / Path(leaf.value).expanduser()
+            leaf.value = given.parent.resolve() / given.name  # a link to a file keeps its own name
 
 
 class _Spot:
@@ -255,9 +256,5 @@ def _value_message(detail: ErrorDetails, spot: _Spot) -> str:
                            "maximum": "at most"}.items()
         if name in part
     ]  # fmt: skip
-    cure = (
-        f"Write '{str(spot.node.plain()).lower()}' in quotes"
-        if must == "text"
-        else f"Write for instance '{sample(part)}'"
-    )
+    cure = "Put it in quotes" if must == "text" else f"Write for instance '{sample(part)}'"
     return f"must be {' '.join([must, ' and '.join(limits)]).strip()}; got {got}. {cure}"

@@ -174,7 +174,8 @@ def sample(part: Part) -> str:
     if "items" in part:
         return f"[{sample(part['items'])}]"
     if properties := part.get("properties"):
-        required = part.get("required") or list(properties)[:1]
+        open_ones = [key for key, raw in properties.items() if raw.get("default") is None]
+        required = part.get("required") or open_ones[:1] or list(properties)[:1]
         keys = [key for key in properties if key in required or key == "kind"]
         return "{" + ", ".join(entry(key, properties[key]) for key in keys) + "}"
     choices = part.get("examples") or part.get("enum") or [part.get("const", part.get("default", part.get("minimum")))]

@@ -9,6 +9,7 @@ E100 a bug; E710 standard output, E711 a file exists; E810 memory; E901 Ctrl-C, 
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -322,25 +323,19 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def _main(arguments: Sequence[str]) -> int:
     """Exit code of one command line; whatever goes wrong becomes one refusal on stderr."""
-    debug = "--debug" in arguments
     try:
         _dispatch([word for word in arguments if word != "--debug"])
         sys.stdout.flush()
-    except SpallError as error:
-        return _refuse(error, debug)
-    except KeyboardInterrupt:
-        return _refuse(
-            Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again with --overwrite"), debug
-        )
     except BrokenPipeError:
         from fem_spall.terminal import silence_output
 
         silence_output()  # whoever read our output has had enough, as in `fem-spall kinds | head`
-    except MemoryError:
-        reason = "the memory of this machine does not suffice"
-        return _refuse(LimitError(10, "fem-spall", reason, "enlarge mesh.size_min or mesh.size_max"), debug)
-    except Exception as error:
-        return _refuse(_bug(error), debug)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exception(error)
+        return _refuse(_as_refusal(error))
     return 0
 
 
@@ -369,9 +364,16 @@ def _usage(error: CycloptsError, words: list[str]) -> CaseError:
     return CaseError(10, "command line", reason, f"did you mean {hint} {cure}" if hint else cure)
 
 
-def _bug(error: Exception) -> SpallError:
-    """Refusal for an error nobody foresaw, or a full disk under standard output."""
-    if isinstance(error, OSError) and error.errno in (28, 122):  # no space left, quota
+def _as_refusal(error: BaseException) -> SpallError:
+    """What to tell of an error: itself if it is a refusal, else an interruption, a limit, a full disk, a bug."""
+    if isinstance(error, SpallError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again with --overwrite")
+    if isinstance(error, MemoryError):
+        reason = "the memory of this machine does not suffice"
+        return LimitError(10, "fem-spall", reason, "enlarge mesh.size_min or mesh.size_max")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(10, "output", f"cannot be written ({error.strerror})", "make room on the disk")
     trace, where = error.__traceback__, "fem-spall"
     while trace is not None:
@@ -381,12 +383,8 @@ def _bug(error: Exception) -> SpallError:
     return SpallError(0, where, reason, "run it again with --debug and report what it prints")
 
 
-def _refuse(error: SpallError, debug: bool) -> int:
+def _refuse(error: SpallError) -> int:
     """Print a refusal, faults first, and return its exit code."""
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
     faults = getattr(error, "faults", ())
     reason, cure = error.reason, error.cure
     if len(faults) > 1:

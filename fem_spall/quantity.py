@@ -117,7 +117,8 @@ def to_si(text: object, unit: Unit) -> float:
     if match is None:
         raise ValueError(f"must be {unit.phrase}, a number with a unit; got {_shown(text)}. {offer}")
     if not match[2]:
-        raise ValueError(f"{unit.phrase} needs a unit; got {text!r}. Write for instance '{match[1]} {unit.usual}'")
+        offer = f"Write for instance '{match[1][:20]} {unit.usual}'"
+        raise ValueError(f"{unit.phrase} needs a unit; got {_shown(text)}. {offer}")
     try:
         value = float(match[1]) * _factor(match[2], unit.si)
     except ValueError as error:

@@ -46,8 +46,9 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
         )
     yield from (f"{crack.name}: {crack.note}" for crack in cracks if crack.note)
     expected = estimate(case, cracks)
+    tips = " and before the tips are refined" if case.mesh.refine_tips and cracks else ""
     yield (
-        f"expected, within a factor of two or three: {_round(expected.cells)} cells, {_round(expected.unknowns)} "
+        f"expected, within a factor of two{tips}: {_round(expected.cells)} cells, {_round(expected.unknowns)} "
         f"unknowns, {expected.memory / 1e9:.1f} GB"
     )
     for text in _mind(case, expected):

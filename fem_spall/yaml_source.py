@@ -178,7 +178,7 @@ def _with_base(root: Node, path: Path, faults: list[Fault]) -> tuple[Node, bool]
     if include.spoilt:
         return root, True
     if not isinstance(include.value, str) or not include.value:
-        message = f"must be the path of one base file; got {include.plain()!r}. Write for instance 'include: base.yaml'"
+        message = f"must be the path of one base file; got {include.shown()}. Write for instance 'include: base.yaml'"
         faults.append(Fault.at(include.place, "include", message))
         return root, True
     base_path = path.parent / include.value
@@ -332,7 +332,8 @@ class _Frame:
         """Path of what comes next."""
         if isinstance(self.node.value, list):
             return (*self.path, str(len(self.node.value)))
-        return self.path if self.key is None else (*self.path, str(self.key.value))
+        plain = self.key is not None and not isinstance(self.key.value, (dict, list)) and self.key.value is not None
+        return (*self.path, str(self.key.value)) if self.key is not None and plain else self.path
 
 
 class _Builder:
@@ -391,7 +392,8 @@ class _Builder:
             sign = f"{'*' if kind == 'AliasEvent' else '&'}{event.anchor}"
             self._fault(node.place, f"anchors and aliases are not read; got {sign!r}. Write the value out", node)
         elif event.tag is not None:
-            self._fault(node.place, f"tags are not read; got {event.tag!r}. Write the plain value", node)
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self._fault(node.place, f"tags are not read; got {tag!r}. Write the plain value", node)
         elif kind == "ScalarEvent":
             try:
                 node.value = _scalar(event)
