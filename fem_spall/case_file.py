@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from fem_spall.case_schema import child, entry, kinds, members, resolve, root_part, sample, schema
 from fem_spall.errors import CaseError, InputFileError
-from fem_spall.yaml_source import Fault, Node, read_source
+from fem_spall.yaml_source import read_source
+from fem_spall.yaml_tree import Fault, Node
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
