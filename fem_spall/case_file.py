@@ -247,7 +247,7 @@ def _value_message(detail: ErrorDetails, spot: _Spot) -> str:
         word = str(spot.node.plain())
         offer = sample(models.get(word) or next(iter(models.values())))
         return f"must hold keys and values with a kind ({', '.join(models)}); got {got}. Write for instance '{offer}'"
-    if "properties" in part:
+    if "properties" in part or part.get("type") == "object":
         return f"must hold keys and values; got {got}. Write for instance '{sample(part)}'"
     words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
     must = "the path of a file" if part.get("format") == "path" else words.get(part.get("type", ""), "something else")

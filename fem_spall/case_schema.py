@@ -178,5 +178,7 @@ def sample(part: Part) -> str:
         required = part.get("required") or open_ones[:1] or list(properties)[:1]
         keys = [key for key in properties if key in required or key == "kind"]
         return "{" + ", ".join(entry(key, properties[key]) for key in keys) + "}"
+    if isinstance(part.get("additionalProperties"), dict):
+        return f"{{{entry(part.get('propertyNames', {}).get('enum', ['...'])[0], part['additionalProperties'])}}}"
     choices = part.get("examples") or part.get("enum") or [part.get("const", part.get("default", part.get("minimum")))]
     return "..." if choices[0] is None else str(choices[0]).lower() if isinstance(choices[0], bool) else str(choices[0])

@@ -145,10 +145,16 @@ def _syntax(error: Any) -> str:
     since = f"line {opened.line + 1}, column {opened.column + 1}" if opened is not None else "above"
     if "'\\t'" in problem:
         return "a tab must not be used for indentation or before a value. Replace it by spaces"
+    if "document start" in problem:
+        return "does not belong to the lines above, which end here. Begin every key of the top level at column 1"
     if "simple key" in context:
         return "a key must be followed by ': ' and its value. Write 'key: value', with a space after the colon"
     if "cannot start any token" in problem:
         return f"{problem.split('that')[0].strip()}, which must not begin a value. Put the text in quotes"
+    if "mapping keys are not allowed" in problem:
+        return "a '?' must not begin a key or value. Put the text in quotes"
+    if "directive" in context:
+        return "a '%' must not begin a line. Put the text in quotes"
     if "mapping values are not allowed" in problem:
         return (
             "a second ':' in one value, or a key that is indented unlike its neighbours or misses the space after "
@@ -157,9 +163,7 @@ def _syntax(error: Any) -> str:
     if "quoted scalar" in context:
         return f"the quote opened at {since} is never closed. Close it"
     if "flow" in context:
-        return (
-            f"the bracket opened at {since} is not closed properly; {problem}. Close it, with ',' between the entries"
-        )
+        return f"the bracket opened at {since} is not closed, or an entry before this place lacks its ','. Add it"
     if "block" in context or "sequence entries are not allowed" in problem:
         return "the indentation does not fit the lines above. Indent keys of one level alike, by spaces"
     return f"is not YAML: {' '.join(f'{context} {problem}'.split())}. Correct the line"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fem_spall.case_file import case_hash, kinds, load_case, schema, write_case
 from fem_spall.crack.penny import Penny
@@ -236,13 +239,14 @@ solver: {tolerance: .nan}
         ("a: 1\n---\nb: 2\n", "2:1: must be one document; a second one begins here."),
         ("%YAML 1.1\n---\nname: x\n", "2:1: only YAML 1.2 without tag directives is read."),
         ("name: 'x\nmesh: 1\n", "3:1: the quote opened at line 1, column 7 is never closed."),
-        ("size: [1 um, 2 um\nmesh: {}\n", "2:5: the bracket opened at line 1, column 7 is not closed properly;"),
+        ("size: [1 um, 2 um\nmesh: {}\n", "2:5: the bracket opened at line 1, column 7 is not closed, or"),
         ("name: x\n  mesh: y\n", "2:7: a second ':' in one value, or a key that is indented unlike its neighbours"),
         ("a:\n    b: 1\n  c: 2\n", "3:3: the indentation does not fit the lines above."),
         ("name: @x\n", "1:7: found character '@', which must not begin a value. Put the text in quotes"),
         ("name: x\nfoo:1\n", "2:1: a key must be followed by ': ' and its value."),
         ("name: a\x07b\n", "1:8: must be text; found the control character '\\x07'."),
         ("[1, 2]: x\n", "1:1: a key must be a plain word."),
+        ("  name: x\nmesh: y\n", "2:1: does not belong to the lines above, which end here."),
         ("just text\n", "1:1: must hold keys and values"),
         ("", "1:1: must hold keys and values"),
         ("- a\n- b\n", "1:1: must hold keys and values"),
@@ -311,6 +315,23 @@ def test_a_single_fault_makes_a_complete_refusal(tmp_path: Path) -> None:
     assert (error.reason, error.cure) == ("a length needs a unit; got 100", "write for instance '100 um'")
 
 
+@settings(max_examples=80, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cut=st.integers(0, len(GOOD)),
+    skip=st.integers(0, 12),
+    new=st.lists(
+        st.sampled_from([*"{}[]:-\n\t '\"&*!|?#%@,~x1", "kind", "null", "1e999", "---\n", "20 um", "é"]), max_size=4
+    ),
+)
+def test_no_text_is_a_bug(tmp_path: Path, cut: int, skip: int, new: list[str]) -> None:
+    # Whatever a slip of the hand leaves: either a case, or faults in plain words.
+    path = write(tmp_path, GOOD[:cut] + "".join(new) + GOOD[cut + skip :])
+    with contextlib.suppress(CaseError):
+        load_case(path)
+        return
+    assert not re.search(r"Input should|pydantic|<[a-z ]+>|Node\(|is not YAML", "\n".join(faults_of(path)))
+
+
 # --- Overrides ---
 
 
@@ -350,8 +371,8 @@ def test_faults_of_overrides_name_the_command_line(tmp_path: Path) -> None:
         "an override must be key.path=value; got 'foo'. Write for instance 'mesh.size_min=200 nm'",
         "name.x: 'name' is the single value 'good' and has no 'x'. Set 'name' as a whole",
         "an override must be key.path=value; got 'a..b=1'. Write for instance 'mesh.size_min=200 nm'",
-        "mesh.grading: the bracket opened at line 1, column 1 is not closed properly; expected ',' or ']', but got "
-        "'<stream end>'. Close it, with ',' between the entries",
+        "mesh.grading: the bracket opened at line 1, column 1 is not closed, or an entry before this place lacks its "
+        "','. Add it",
         "include: must be in the case file, not on the command line. Override the single keys instead",
     ]
     assert {f"command line: {text}" for text in expected} <= set(found)
