@@ -61,7 +61,8 @@ def crack_plot(finished: Finished) -> dict[str, Any]:
         dot = finished.hottest.place + 0.012 * np.max(np.ptp(finished.window, axis=1)) * out / np.linalg.norm(out)
         label = f"hottest: {rounded(finished.hottest.value, 3)} × mean over {finished.hottest.radius * 1000:g} nm"
         traces.append({
-            "type": "scatter3d", "mode": "markers", **{k: [float(v)] for k, v in zip("xyz", dot, strict=True)}, "name": label, "showlegend": False,
+            "type": "scatter3d", "mode": "markers", "name": label, "showlegend": False,
+            **{k: [float(v)] for k, v in zip("xyz", dot, strict=True)},
             "marker": {"size": 6, "color": "#00b4d8", "line": {"color": "#ffffff", "width": 1}},
             "hovertemplate": f"{label}<br>x {x:.2f}, y {y:.2f}, z {z:.2f} µm<extra></extra>",
         })  # fmt: skip

@@ -22,8 +22,8 @@ __all__ = ["draw_crack", "faces_in_window", "flux_range"]
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
 
-_PIXELS_PER_INCH = 600  # twice the resolution of the file; halved for smooth edges
-_LIGHT = np.array([-0.35, 0.45, 0.82]) # over the viewer's left shoulder
+_PIXELS_PER_INCH = 480  # before each two by two become one, for smooth edges
+_LIGHT = np.array([-0.35, 0.45, 0.82])  # over the viewer's left shoulder
 
 
 def draw_crack(finished: Finished, colour_bar: Callable[[Figure, Any, Any, str], None]) -> Figure:
@@ -43,7 +43,9 @@ def draw_crack(finished: Finished, colour_bar: Callable[[Figure, Any, Any, str],
     faces = faces_in_window(finished)
     norm = LogNorm(*flux_range(finished, faces))
     below = -1 if finished.plating_up else 1
-    frames = [_frame(finished, camera) for camera in (_side_camera(finished, faces, below), Camera(-90.0, 90.0 * below))]
+    frames = [
+        _frame(finished, camera) for camera in (_side_camera(finished, faces, below), Camera(-90.0, 90.0 * below))
+    ]
     widths = [frame.size[0] for frame in frames]
     tallest = max(frame.size[1] for frame in frames)
     inches = min(6.2 / sum(widths), 3.2 / tallest)
@@ -71,7 +73,7 @@ def flux_range(finished: Finished, faces: Ints) -> tuple[float, float]:
     corner = np.asarray(finished.lithium.points, dtype=float)[faces]
     area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
     fef = np.asarray(finished.lithium.point_data["fef"], dtype=float)
-    return colour_range(fef[faces].mean(axis=1), area)
+    return colour_range(fef[faces].mean(axis=1), area, decades=2.5)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _sees(finished: Finished, faces: Ints, camera: Camera) -> bool:
     if face < 0:
         return True
     reach = finished.hottest.radius if finished.hottest is not None else 0.1
-    return float(weights[row, column] @ pixels[faces[face], 2]) <= at[2] + 1.5 * reach * scale
+    return bool(weights[row, column] @ pixels[faces[face], 2] <= at[2] + 1.5 * reach * scale)
 
 
 def _paint(axis: Axes, finished: Finished, faces: Ints, frame: _Frame, scale: float, norm: Any) -> None:
@@ -138,11 +140,12 @@ def _paint(axis: Axes, finished: Finished, faces: Ints, frame: _Frame, scale: fl
     seen = shown >= 0
     corner, weight = faces[shown[seen]], weights[seen]
     fef = np.asarray(finished.lithium.point_data["fef"], dtype=float)
-    value = np.einsum("ij,ij->i", weight, np.log(np.clip(fef[corner], norm.vmin, None)))
-    colour = mpl.colormaps["inferno"](norm(np.exp(value)))
+    level = np.asarray(norm(np.clip(fef, norm.vmin, norm.vmax)))  # 0 to 1, logarithmic
+    index = (255.999 * np.einsum("ij,ij->i", weight, level[corner])).astype(np.uint8)
+    colour = mpl.colormaps["inferno"](np.arange(256))[index]
     normal = np.einsum("ij,ijk->ik", weight, _normals(points, finished.faces)[corner]) @ frame.camera.axes.T
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    colour[:, :3] *= (0.72 + 0.28 * np.abs(normal @ _LIGHT))[:, None].clip(0, 1)
+    length = np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
+    colour[:, :3] *= (0.72 + 0.28 * np.abs(normal @ _LIGHT) / length)[:, None].clip(0, 1)
     # The electrode is cut at the window; a triangle may reach beyond it.
     place, window = np.einsum("ij,ijk->ik", weight, points[corner]), finished.window + 1e-6 * np.array([-1, 1])
     colour[:, 3] = np.all((place >= window[:, 0]) & (place <= window[:, 1]), axis=1)

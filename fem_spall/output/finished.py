@@ -160,7 +160,7 @@ class Finished:
         names = [str(name) for name in surface.field_data.get("surface_names", [])]
         index = np.asarray(surface.cell_data["surface"]) if "surface" in surface.cell_data else np.zeros(len(z), int)
         electrode = np.isin(index, [i for i, name in enumerate(names) if name in ELECTRODES])
-        return ~(in_face & (electrode if names else True))
+        return np.asarray(~(in_face & electrode) if names else ~in_face)
 
     @functools.cached_property
     def faces(self) -> NDArray[np.int64]:
@@ -195,7 +195,7 @@ class Finished:
         # Every side gets the same margin: 60 % of a thin penny's width would hide the field around it.
         margin = 0.3 * np.max(high - low)
         window = np.stack([low - margin, high + margin], axis=1)
-        return np.stack([np.maximum(window[:, 0], self.block[:, 0]), np.minimum(window[:, 1], self.block[:, 1])], axis=1)
+        return np.asarray(np.clip(window, self.block[:, :1], self.block[:, 1:]))
 
     @functools.cached_property
     def section_axis(self) -> int:

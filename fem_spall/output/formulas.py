@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["FORMULAS", "LABELS"]
+import math
+import re
+from typing import Any
+
+from fem_spall.output.finished import as_float
+from fem_spall.output.wording import convenient
+
+__all__ = ["FORMULAS", "LABELS", "label", "shown_unit"]
 
 LABELS = {
     "total_current": "Total current",
@@ -25,25 +32,28 @@ FORMULAS = (
         "Model",
         "",
         "In the electrolyte ∇·(σ∇φ) = 0 and j = −σ∇φ. On a lithium surface φ is the lithium's potential, or "
-        "j·n = (φ − φ<sub>Li</sub>)/R<sub>int</sub> where an interfacial resistance is given. On the side walls j·n = 0.",
+        "j·n = (φ − φ<sub>Li</sub>)/R<sub>int</sub> where an interfacial resistance is given. "
+        "On the side walls j·n = 0.",
     ),
     (
         "Nodal reactions",
         "",
-        "R<sub>i</sub> = −∫ σ∇φ·∇v<sub>i</sub> dx with the basis function v<sub>i</sub> of node i: the current into the "
-        "lithium that belongs to the node. Sums of reactions converge twice as fast at a crack edge as integrals of ∇φ·n.",
+        "R<sub>i</sub> = −∫ σ∇φ·∇v<sub>i</sub> dx with the basis function v<sub>i</sub> of node i: the current into "
+        "the lithium that belongs to the node. At a crack edge sums of reactions converge twice as fast as integrals "
+        "of ∇φ·n.",
     ),
     (
         "Reference",
         "",
-        "j₀ = I/A and E₀ = j₀/σ, with the current I and the cross-section A of the block. Every focusing figure is over j₀.",
+        "j₀ = I/A and E₀ = j₀/σ, with the current I and the cross-section A of the block. Every focusing "
+        "figure is over j₀.",
     ),
     (
         "Focusing factor",
         r"fef_r",
         "FEF(r) = max<sub>x</sub> [ Σ<sub>i in ball(x, r)</sub> R<sub>i</sub> / (area of lithium in the ball) ] / j₀. "
-        "It is refused where r is below three local mesh sizes. At a sharp edge it grows as r<sup>−1/2</sup>: a focusing "
-        "factor means nothing without its r.",
+        "It is refused where r is below three local mesh sizes. At a sharp edge it grows as r<sup>−1/2</sup>: a "
+        "focusing factor means nothing without its r.",
     ),
     (
         "Crack current, share, capture",
@@ -54,25 +64,41 @@ FORMULAS = (
     (
         "Resistance and electrode advance",
         r"resistance|area_resistance|electrode_advance",
-        "R = V/I; area-specific R A; electrode advance δ = H − σ A V/I = Σ z<sub>i</sub>R<sub>i</sub>/I, with z the depth "
-        "below the plating electrode: what impedance sees as a shorter distance between the electrodes.",
+        "R = V/I; area-specific R A; electrode advance δ = H − σ A V/I = Σ z<sub>i</sub>R<sub>i</sub>/I, with z the "
+        "depth below the plating electrode: what impedance sees as a shorter distance between the electrodes.",
     ),
     (
         "Quantiles of the current density",
         r"flux_q",
-        "j/j₀ that the stated percentage of the lithium's area (or of its current) stays below. The area form depends on "
-        "how the surface was smoothed, the current form does not.",
+        "j/j₀ that the stated percentage of the lithium's area (or of its current) stays below. The area form depends "
+        "on how the surface was smoothed, the current form does not.",
     ),
     (
         "Edge flux intensity",
         r"edge_flux",
-        "K<sub>j</sub> = lim<sub>s→0</sub> √(2πs) j(s), s the distance from a crack edge: the electrical twin of a stress "
-        "intensity factor.",
+        "K<sub>j</sub> = lim<sub>s→0</sub> √(2πs) j(s), s the distance from a crack edge: the electrical twin of a "
+        "stress intensity factor.",
     ),
     (
         "Why the largest field is no result",
         "",
-        "At an edge of opening angle ω in the electrolyte |E| goes as s<sup>π/ω − 1</sup>: s<sup>−1/2</sup> at a crack edge. "
-        "The largest value in a mesh of size h then grows as h<sup>−1/2</sup>, for ever.",
+        "At an edge of opening angle ω in the electrolyte |E| goes as s<sup>π/ω − 1</sup>: s<sup>−1/2</sup> at a crack "
+        "edge. The largest value in a mesh of size h then grows as h<sup>−1/2</sup>, for ever.",
     ),
 )
+
+
+def shown_unit(name: str, entry: dict[str, Any]) -> tuple[str, float]:
+    """Return the unit to show a metric in and the factor from its SI value; shares are shown in per cent."""
+    return ("%", 100.0) if "share" in name else convenient(str(entry.get("unit", "1")))
+
+
+def label(name: str, entry: dict[str, Any]) -> str:
+    """Return the name of a metric in words."""
+    if name.startswith("fef_r"):
+        length = as_float(entry.get("averaging_length_m"))
+        shown = f"{length * 1e9:g} nm" if math.isfinite(length) else name.removeprefix("fef_r")
+        return f"Focusing factor over {shown}"
+    if found := re.fullmatch(r"flux_q(\d+)(_current_weighted)?", name):
+        return f"j/j₀, {found[1]} % quantile by {'current' if found[2] else 'area'}"
+    return LABELS.get(name, name.replace("_", " ").capitalize())

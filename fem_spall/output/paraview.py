@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from fem_spall.output.files import atomic_text
 from fem_spall.output.finished import Finished
 from fem_spall.output.section import cut
 
@@ -44,19 +44,7 @@ def write_paraview_script(folder: Path) -> Path | None:
     }
     text = resources.files("fem_spall.output").joinpath(f"{SCRIPT}.template").read_text(encoding="utf-8")
     lines = "\n".join(f"{name} = {_short(value)!r}" for name, value in settings.items())
-    path = folder / SCRIPT
-    write_aside(path, Template(text).substitute(settings=lines).encode())
-    return path
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file so that it is either complete or not there: aside, flushed, renamed."""
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    return atomic_text(folder / SCRIPT, Template(text).substitute(settings=lines))
 
 
 def _short(value: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.output.files import atomic
 from fem_spall.output.finished import Finished
 from fem_spall.output.wording import with_error
 
@@ -34,7 +34,7 @@ type Floats = NDArray[np.float64]
 TIME_LIMIT = 180.0  # s
 LITHIUM = "#c9ccd3"
 HOT = "#00b4d8"
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.linewidth": 0.8,
@@ -64,13 +64,14 @@ def draw_pictures(folder: Path, time_limit: float = TIME_LIMIT) -> Drawn:
     time_limit : float
         Seconds after which the drawing is given up.
     """
-    # Under mpiexec a child that inherits the launcher's variables would try to join the parallel job.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "HYDRA", "MPI", "OMPI"))}
+    from fem_spall.mesh.child import clean_environment
+
     command = [sys.executable, "-P", "-m", "fem_spall.output.pictures", str(folder)]
     try:
         child = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=time_limit, check=False
-        )
+            command, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=time_limit, check=False,
+        )  # fmt: skip
         printed, errors, code = child.stdout, child.stderr, child.returncode
     except subprocess.TimeoutExpired as late:
         printed = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else (late.stdout or "")
@@ -87,7 +88,8 @@ def draw_pictures(folder: Path, time_limit: float = TIME_LIMIT) -> Drawn:
             warnings.append(f"The picture {report['missing']} was not drawn: {report['reason']}.")
     if code != 0:
         ending = (errors.strip().splitlines() or ["no message"])[-1]
-        how = "was stopped" if code is None else f"ended by signal {-code}" if code < 0 else f"failed (exit code {code})"
+        died = f"ended by signal {-(code or 0)}" if (code or 0) < 0 else f"failed (exit code {code})"
+        how = "was stopped" if code is None else died
         done = ", ".join(path.name for path in files) or "none"
         warnings.append(f"Drawing the pictures {how}: {ending}. Drawn before that: {done}.")
     return Drawn(files, warnings)
@@ -143,7 +145,7 @@ def _paint_section(axis: Axes, section: Any, box: Floats, norm: Any) -> Any:
 
     corner = section.points[section.triangles]
     near = np.all((corner.max(axis=1) >= box[:, 0]) & (corner.min(axis=1) <= box[:, 1]), axis=1)
-    mesh = Triangulation(*section.points.T, triangles=section.triangles[near])
+    mesh = Triangulation(section.points[:, 0], section.points[:, 1], triangles=section.triangles[near])
     image = axis.tripcolor(
         mesh, np.clip(section.fef, norm.vmin, norm.vmax), norm=norm, cmap="inferno", shading="gouraud", rasterized=True
     )
@@ -232,28 +234,28 @@ def _draw_distribution(finished: Finished) -> Figure:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     fef, area, current = (
-        np.array([float(row[key]) for row in rows])
-        for key in ("fef", "area_fraction_above", "current_fraction_above")
+        np.array([float(row[key]) for row in rows]) for key in ("fef", "area_fraction_above", "current_fraction_above")
     )
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axis = figure.subplots()
-    for above, colour, label, side in ((area, "#3b0f70", "lithium area", -1), (current, "#de4968", "current", 1)):
+    whose = "crack" if finished.result.get("cracks") else "electrode"
+    for above, colour, what, side in ((area, "#3b0f70", "area", -1), (current, "#de4968", "current", 1)):
         shown = (fef > 0) & (above > 0)
-        axis.loglog(fef[shown], above[shown], color=colour, lw=1.6, label=f"share of {label}")
+        axis.loglog(fef[shown], above[shown], color=colour, lw=1.6, label=f"share of the {whose}'s {what}")
         for percent in (50, 90, 95, 99):
             rest = 1 - percent / 100
-            order = np.argsort(above[shown])
-            x = float(np.interp(rest, above[shown][order], fef[shown][order]))
+            x = _quantile(fef[shown], above[shown], percent)
             axis.plot(x, rest, "o", ms=4, color=colour, mec="white", mew=0.7)
             axis.annotate(
-                f"$q_{{{percent}}}$ = {x:.3g}", (x, rest), textcoords="offset points", xytext=(6 * side, 0),
-                ha="left" if side > 0 else "right", va="center", fontsize=7, color=colour,
+                f"$q_{{{percent}}}$ = {x:.3g}", (x, rest), textcoords="offset points",
+                xytext=(5 * side, side), ha="left" if side > 0 else "right", va="bottom" if side > 0 else "top",
+                fontsize=7, color=colour,
             )  # fmt: skip
     axis.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
     axis.set_xlabel("Local / mean current density, $j/j_0$")
     axis.set_ylabel("Share that sees more than j")
     largest = float(fef[current > 0].max())
-    axis.set_xlim(min(0.1, largest / 10), largest * 2.2)
+    axis.set_xlim(min(0.1, largest / 10, _quantile(fef, area, 50) / 5), largest * 3)
     axis.set_ylim(1e-4, 1.5)
     for line in (axis.xaxis, axis.yaxis):
         line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -265,6 +267,12 @@ def _draw_distribution(finished: Finished) -> Figure:
     return figure
 
 
+def _quantile(fef: Floats, above: Floats, percent: float) -> float:
+    """Return the flux that all but ``100 - percent`` per cent stay below."""
+    order = np.argsort(above, kind="stable")
+    return float(np.interp(1 - percent / 100, above[order], fef[order]))
+
+
 _PICTURES: dict[str, Callable[[Finished], Figure]] = {
     "figures/section.png": _draw_section,
     "figures/crack.png": _draw_crack,
@@ -273,14 +281,10 @@ _PICTURES: dict[str, Callable[[Finished], Figure]] = {
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Write the picture aside and rename it, so that a full disk leaves no half picture."""
+    """Write the picture, completely or not at all."""
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with atomic(path) as aside:
+        figure.savefig(aside, format="png", metadata={"Software": None})
 
 
 def _draw_all(folder: Path) -> None:
@@ -289,7 +293,8 @@ def _draw_all(folder: Path) -> None:
 
     finished = Finished.read(folder)
     # A user's matplotlibrc must not change the figures.
-    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}):
+    style: dict[Any, Any] = {**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}
+    with mpl.rc_context(style):
         for name, draw in _PICTURES.items():
             try:
                 _save(draw(finished), folder / name)

@@ -9,8 +9,10 @@ from string import Template
 from typing import Any
 
 from fem_spall.output import report_parts as parts
+from fem_spall.output import report_records as records
+from fem_spall.output.files import atomic_text
 from fem_spall.output.finished import Finished
-from fem_spall.output.paraview import write_aside
+from fem_spall.output.tables import text
 
 __all__ = ["write_report"]
 
@@ -26,31 +28,29 @@ def write_report(folder: Path) -> Path:
     Raises
     ------
     OutputError
-        If the folder holds no readable ``result.json``.
+        If the folder holds no readable ``result.json`` or cannot be written.
     """
     finished = Finished.read(folder)
     template = Template(resources.files("fem_spall.output").joinpath("template.html").read_text(encoding="utf-8"))
     plot = _plot(finished)
     page = template.substitute(
-        title=parts.text(f"Current focusing: {finished.result.get('name', folder.name)}"),
+        title=text(f"Current focusing: {finished.result.get('name', folder.name)}"),
         subtitle=parts.subtitle(finished),
         answer=parts.answer(finished),
         warnings=parts.warnings(finished),
         contents=parts.contents(),
         results=parts.results(finished),
         figures=parts.figures(finished, with_plot=plot is not None),
-        evidence=parts.evidence(finished),
-        mesh=parts.mesh(finished),
-        inputs=parts.inputs(finished),
-        run=parts.run(finished),
-        cite=parts.cite(finished),
-        definitions=parts.definitions(finished),
-        version=parts.text(finished.result.get("version", "")),
+        evidence=records.evidence(finished),
+        mesh=records.mesh(finished),
+        inputs=records.inputs(finished),
+        run=records.run(finished),
+        cite=records.cite(finished),
+        definitions=records.definitions(finished),
+        version=text(finished.result.get("version", "")),
         scripts="" if plot is None else _scripts(plot),
     )
-    path = folder / REPORT
-    write_aside(path, page.encode())
-    return path
+    return atomic_text(folder / REPORT, page)
 
 
 def _plot(finished: Finished) -> dict[str, Any] | None:

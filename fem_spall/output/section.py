@@ -17,7 +17,6 @@ type Ints = NDArray[np.int64]
 
 CAP_PERCENT = 99.9
 _FLOOR_PERCENT = 1.0
-_DECADES = 3.0  # at most this many decades of colour below the cap
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def cut(finished: Finished) -> Section | None:
 
 
 def _near_plane(mesh: Any, axis: int, position: float) -> Any:
-    """Return the cells that the plane meets and their neighbours: enough for nodal means on the plane, and far fewer."""
+    """Return the cells that the plane meets and their neighbours: enough for nodal means on it, and far fewer."""
     import pyvista as pv
 
     connectivity = np.asarray(pv.convert_array(mesh.GetCells().GetConnectivityArray()))
@@ -112,9 +111,9 @@ def _colour_range(points: Floats, triangles: Ints, fef: Floats, window: Floats) 
     return colour_range(mean, area)
 
 
-def colour_range(values: Floats, areas: Floats) -> tuple[float, float]:
-    """Return floor and cap of a logarithmic colour scale: the 1st (or three decades below) and 99.9th percentile."""
+def colour_range(values: Floats, areas: Floats, decades: float = 2.0) -> tuple[float, float]:
+    """Return floor and cap of a logarithmic colour scale: the 1st and 99.9th percentile, at most ``decades`` apart."""
     cap = max(area_percentile(values, areas, CAP_PERCENT), 1e-12)
-    floor = max(area_percentile(values, areas, _FLOOR_PERCENT), cap * 10**-_DECADES)
+    floor = max(area_percentile(values, areas, _FLOOR_PERCENT), cap * 10**-decades)
     # A field without contrast still needs a scale that is not a point.
     return (floor, cap) if cap > 1.05 * floor else (cap / 1.1, cap * 1.1)

@@ -1,0 +1,182 @@
+"""The sections of the report that show the record: evidence, mesh, inputs, seconds, citation, definitions."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from fem_spall.output.finished import UM, Finished, as_float
+from fem_spall.output.formulas import FORMULAS, label, shown_unit
+from fem_spall.output.tables import table, text
+from fem_spall.output.wording import convenient, rounded
+
+__all__ = ["cite", "definitions", "evidence", "inputs", "mesh", "run"]
+
+#: Largest relative defect of a discrete identity that counts as held: the limit beyond which a run is refused.
+IDENTITY_LIMIT = 1e-7
+
+
+def evidence(finished: Finished) -> str:
+    """Return convergence and balance."""
+    return _convergence(finished) + _balance(finished)
+
+
+def _convergence(finished: Finished) -> str:
+    record = finished.result.get("convergence") or {}
+    rows = []
+    for row in record.get("rows") or []:
+        name = str(row.get("metric", ""))
+        entry = finished.metric(name)
+        unit, factor = shown_unit(name, entry)
+        coarse, fine = as_float(row.get("coarse")) * factor, as_float(row.get("fine")) * factor
+        change = f"{rounded(100 * (fine - coarse) / fine, 2)} %" if fine and math.isfinite(fine - coarse) else "none"
+        rows.append([text(label(name, entry)), rounded(coarse), rounded(fine), change, text(unit)])
+    if not rows:
+        return "<h3>Convergence</h3><p>This run compared no two solutions, so it shows no convergence.</p>"
+    method = text(record.get("method", "two solutions"))
+    caption = f"The same figures from a coarser and a finer solution ({method}). The change is the error given above."
+    return "<h3>Convergence</h3>" + table(caption, ["Quantity", "Coarse", "Fine", "Change", "Unit"], rows)
+
+
+_IDENTITIES = {
+    "charge": ("Charge", "the nodal reactions on all electrodes add up to zero: what enters also leaves"),
+    "energy": ("Energy", "V I equals the heat ∫ σ|∇φ|² of the electrolyte and its interfaces"),
+    "advance": ("Electrode advance", "the advance from the resistance equals the one from the place of every reaction"),
+}
+
+
+def _balance(finished: Finished) -> str:
+    held = finished.result.get("identities") or finished.result.get("identity") or {}
+    rows = []
+    for name, value in held.items():
+        title, meaning = _IDENTITIES.get(name, (name, ""))
+        defect = as_float(value)
+        verdict = (
+            "not evaluated" if not math.isfinite(defect) else "holds" if abs(defect) <= IDENTITY_LIMIT else "fails"
+        )
+        rows.append([text(title), rounded(defect, 2) if math.isfinite(defect) else "none", verdict, text(meaning)])
+    if not rows:
+        return "<h3>Balance</h3><p>The record holds no balances.</p>"
+    caption = (
+        "Identities that the discrete solution obeys on every mesh, however coarse. A defect above one part in ten "
+        "million would mean an unfinished solve or a fault in the program, not a coarse mesh."
+    )
+    return "<h3>Balance</h3>" + table(caption, ["Identity", "Relative defect", "Verdict", "Meaning"], rows)
+
+
+def mesh(finished: Finished) -> str:
+    """Return mesh sizes, quality, and what was repaired on the surface."""
+    record = finished.result.get("mesh") or {}
+    rows = [
+        [text(_words(key)), _plain(key, value)] for key, value in record.items() if not isinstance(value, (dict, list))
+    ]
+    shown = (
+        table("The mesh of the electrolyte.", ["Item", "Value"], rows, "pairs")
+        if rows
+        else "<p>The record holds no mesh.</p>"
+    )
+    geometry = finished.result.get("geometry") or {}
+    sizes = []
+    for key, value in geometry.items():
+        power = "m^3" if key.endswith("volume") else "m^2" if key.endswith("area") else "1"
+        unit, factor = convenient(power)
+        number = as_float(value)
+        sizes.append([text(_words(key)), rounded(number * factor) if math.isfinite(number) else text(value), unit])
+    if sizes:
+        shown += table("Volumes and areas as meshed.", ["Item", "Value", "Unit"], sizes, "pairs")
+    return shown + _repairs(finished)
+
+
+def _repairs(finished: Finished) -> str:
+    rows = [
+        [
+            text(repair.get("kind", "")), text(repair.get("count", "")),
+            rounded(as_float(repair.get("d_volume", 0)) * 1e18, 3),
+            rounded(as_float(repair.get("d_area", 0)) * 1e12, 3),
+        ]
+        for repair in finished.result.get("repairs") or []
+    ]  # fmt: skip
+    if not rows:
+        return "<h3>Repairs</h3><p>The surfaces needed no repair.</p>"
+    head = ["Repair", "Count", "Volume change, µm³", "Area change, µm²"]
+    return "<h3>Repairs</h3>" + table("What was changed on the given surfaces before meshing.", head, rows)
+
+
+def inputs(finished: Finished) -> str:
+    """Return the case as given, and as resolved."""
+    given, resolved = (_file(finished.folder / name) for name in ("case.yaml", "case.resolved.yaml"))
+    shown = f"<pre>{text(given)}</pre>" if given else "<p>The folder holds no <code>case.yaml</code>.</p>"
+    if resolved:
+        shown += (
+            "<details><summary>The same with every default and override filled in</summary>"
+            f"<pre>{text(resolved)}</pre></details>"
+        )
+    return shown
+
+
+def _file(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def run(finished: Finished) -> str:
+    """Return seconds of each stage, the solve and the versions."""
+    seconds = {k: as_float(v) for k, v in (finished.result.get("seconds") or {}).items()}
+    total = seconds.pop("total", math.nan)
+    longest = max((v for v in seconds.values() if math.isfinite(v)), default=0.0)
+    rows = [
+        [text(_words(k)), f"{v:.1f}", f'<span class="bar" style="width:{100 * v / longest:.1f}%"></span>']
+        for k, v in seconds.items() if math.isfinite(v) and longest > 0
+    ]  # fmt: skip
+    if math.isfinite(total):
+        rows.append(["<strong>Total</strong>", f"{total:.1f}", ""])
+    shown = table("Wall time of each stage.", ["Stage", "Seconds", ""], rows, "bars") if rows else ""
+    solve = [[text(_words(k)), _plain(k, v)] for k, v in (finished.result.get("solve") or {}).items()]
+    if solve:
+        shown += table("The linear solve.", ["Item", "Value"], solve, "pairs")
+    versions = [[text(k), text(v)] for k, v in (finished.result.get("versions") or {}).items()]
+    return shown + (table("Versions.", ["Software", "Version"], versions, "pairs") if versions else "")
+
+
+def cite(finished: Finished) -> str:
+    """Return what to cite, without links: the page loads and asks for nothing."""
+    version = text(finished.result.get("version", ""))
+    case_hash = text(finished.result.get("case_hash", "not recorded"))
+    return (
+        f"<p>The fem-spall authors, <em>fem-spall</em>, version {version}: current focusing by cracks in ceramic "
+        f"electrolytes. State the version, the case fingerprint <code>{case_hash}</code> and the averaging length "
+        "beside every focusing factor. <code>fem-spall cite</code> prints the entry for a reference manager.</p>"
+        "<p>The experiment that this kind of calculation belongs to: Spallation cracks and sub-surface lithium "
+        "deposition in a garnet electrolyte, <em>Energy &amp; Environmental Science</em> 17 (2024) 2431–2440, "
+        "doi 10.1039/d3ee03916a.</p>"
+    )
+
+
+def definitions(finished: Finished) -> str:
+    """Return the formula of each kind of metric in the run."""
+    names = list(finished.result["metrics"])
+    shown = "".join(
+        f"<dt><strong>{text(title)}</strong></dt><dd>{formula}</dd>"
+        for title, pattern, formula in FORMULAS
+        if not pattern or any(re.match(pattern, name) for name in names)
+    )
+    return f"<dl>{shown}</dl>"
+
+
+def _words(key: str) -> str:
+    return {
+        "dofs": "unknowns",
+        "ksp_reason": "solver's reason to stop (PETSc)",
+        "p01_quality": "1st percentile of quality",
+    }.get(key, key.removesuffix("_m").replace("_", " "))
+
+
+def _plain(key: str, value: object) -> str:
+    """Return a value of the record: lengths in um, counts in full, the rest rounded."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")
+    if isinstance(value, float):
+        return f"{rounded(value / UM)} µm" if key.endswith("_m") else rounded(value, 3)
+    return text(value)
