@@ -114,7 +114,7 @@ def _reach(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
         if repair["kind"].startswith("electrolyte cut off"):
             found.append((
                 "geometry",
-                f"{repair['count']} pieces of electrolyte ({repair['d_volume'] * 1e18:.3g} um3 in all), cut off from "
-                "the counter electrode by lithium at one potential, carry no current and were dropped.",
+                f"{repair['count']} pieces of electrolyte ({abs(repair['d_volume']) * 1e18:.3g} um3 in all), cut off "
+                "from the counter electrode by cracks, carry no current and were dropped.",
             ))  # fmt: skip
     return found

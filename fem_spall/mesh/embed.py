@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,7 +79,8 @@ def embed(
     Raises
     ------
     GeometryError
-        If a crack misses the block, fills it, or joins the two electrodes.
+        If a crack misses the block, fills it, joins the two electrodes or is lost in another, or if cracks cut the
+        electrolyte in two or the current off.
     """
     box = np.array([[0.0, 0.0, 0.0], block.size]) / unit
     outside = next((s for s in surfaces.values() if s.sheet), None)
@@ -111,6 +113,7 @@ def embed(
     surface_now = _from_manifold(solid, sources, names, box, unit)
     surface_now = replace(surface_now, lithium_volume=removed[False], void_volume=removed[True])
     surface_now = _keep_conducting(surface_now, block)
+    _refuse_lost(surface_now, block, surfaces, surfaces.keys() - voids)
     _refuse_short_circuit(surface_now, block, surfaces.keys() - voids)
     return surface_now
 
@@ -189,41 +192,28 @@ def _volume(corners: NDArray[np.float64]) -> float:
 
 
 def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
-    """Drop electrolyte that lithium has cut off from the counter electrode; it carries no current."""
+    """Drop electrolyte that cracks have cut off from the counter electrode; it carries no current."""
     labels = shells(surface.faces)
     counter = surface.names["-z" if block.plating_face == "+z" else "+z"]
-    bodies: list[tuple[int, float]] = []
-    chips: list[tuple[int, float]] = []
-    for label in range(labels.max() + 1):
-        member = labels == label
-        volume = _volume(surface.vertices[surface.faces[member]])
-        if volume <= 0:
-            continue  # a void, kept with whatever body holds it
-        (bodies if (surface.tags[member] == counter).any() else chips).append((label, volume))
+    corners = [surface.vertices[surface.faces[labels == label]] for label in range(labels.max() + 1)]
+    volumes = np.array([_volume(shell) for shell in corners])  # negative for the shell of a void or an inclusion
+    solid = [int(label) for label in np.nonzero(volumes > 0)[0]]
+    bodies = [label for label in solid if (surface.tags[labels == label] == counter).any()]
     if len(bodies) != 1:
         raise GeometryError(
             13, "cracks", f"leave {len(bodies)} electrolyte bodies at the counter electrode instead of one",
             "move or clip the cracks so that they do not cut the electrolyte in two",
         )  # fmt: skip
+    chips = [label for label in solid if label not in bodies]
     if not chips:
         return surface
-    chip_labels = [label for label, _ in chips]
-    keep = ~np.isin(labels, chip_labels)
-    holes = [
-        label for label in range(labels.max() + 1)
-        if label not in chip_labels and _volume(surface.vertices[surface.faces[labels == label]]) <= 0
-    ]  # fmt: skip
-    for hole in holes:  # a void inside a chip goes with it
-        inside = surface.vertices[surface.faces[labels == hole][0, 0]]
-        for chip in chip_labels:
-            corners = surface.vertices[surface.faces[labels == chip]].reshape(-1, 3)
-            if (inside >= corners.min(axis=0)).all() and (inside <= corners.max(axis=0)).all():
-                keep &= labels != hole
-    lost = sum(volume for _, volume in chips)
+    holes = [int(label) for label in np.nonzero(volumes <= 0)[0]]
+    gone = chips + [hole for hole in holes if any(_inside(corners[hole][0].mean(axis=0), corners[c]) for c in chips)]
+    keep = ~np.isin(labels, gone)
     used, faces = np.unique(surface.faces[keep], return_inverse=True)
-    lost_area = float(triangle_areas(surface.vertices[surface.faces[~keep]]).sum())
+    area = float(triangle_areas(surface.vertices[surface.faces[~keep]]).sum())
     kind = "electrolyte cut off from the counter electrode dropped"
-    repair = Repair(kind, len(chips), lost * surface.unit**3, -lost_area * surface.unit**2)
+    repair = Repair(kind, len(chips), -float(volumes[gone].sum()) * surface.unit**3, -area * surface.unit**2)
     return replace(
         surface,
         vertices=surface.vertices[used],
@@ -231,6 +221,34 @@ def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
         tags=surface.tags[keep],
         repairs=(*surface.repairs, repair),
     )
+
+
+def _inside(point: NDArray[np.float64], corners: NDArray[np.float64]) -> bool:
+    """Whether a point lies inside a closed shell, by the solid angle of its triangles (n, 3, 3)."""
+    a, b, c = np.moveaxis(corners - point, 1, 0)
+    x, y, z = (np.linalg.norm(side, axis=1) for side in (a, b, c))
+    products = (np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a)))
+    below = x * y * z + sum(dot * size for dot, size in zip(products, (z, x, y), strict=True))
+    angle = 2 * np.arctan2(np.einsum("ij,ij->i", a, np.cross(b, c)), below)
+    return bool(angle.sum() > 2 * np.pi)
+
+
+def _refuse_lost(surface: TaggedSurface, block: Block, cracks: Iterable[str], lithium: set[str]) -> None:
+    """Raise if a crack, or all plating lithium, has no surface left at the conducting electrolyte."""
+    left = {name for name, tag in surface.names.items() if (surface.tags == tag).any()}
+    for name in cracks:
+        if name not in left:
+            raise GeometryError(
+                16, f"crack {name}", "borders no electrolyte that carries current: it lies within another crack or in "
+                "electrolyte that one cuts off", "leave it out or move it",
+            )  # fmt: skip
+    if not left & {block.plating_face, *lithium}:
+        raise GeometryError(
+            17,
+            "cracks",
+            "cut the counter electrode off from all plating lithium",
+            "move them, or fill them with lithium",
+        )
 
 
 def _refuse_short_circuit(surface: TaggedSurface, block: Block, lithium: set[str]) -> None:

@@ -144,7 +144,7 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
         distances=distances,
         repairs=[vars(repair) for repair in boundary.repairs],
         boolean_volume_balance=(
-            boundary.volume + dropped + boundary.lithium_volume + boundary.void_volume - box_volume
+            boundary.volume - dropped + boundary.lithium_volume + boundary.void_volume - box_volume
         ) / box_volume,
         boolean_areas_m2={name: boundary.area(tag) * unit**2 for name, tag in boundary.names.items()},
         boolean_volume_m3=boundary.volume * unit**3,
