@@ -18,7 +18,7 @@ __all__ = ["mesh_shapes", "triangulate_shape"]
 
 type Entities = list[tuple[int, int]]
 
-#: Samples along each parameter of a curved surface, and along each rim, that carry a size.
+#: Samples along each parameter of a curved surface that carry a size.
 SAMPLES = 60
 
 
@@ -59,6 +59,7 @@ def mesh_shapes(
             size_max,
             grading,
             [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci],
+            np.array([[0.0, 0.0, 0.0], block.size]) / unit,
         )
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
@@ -85,7 +86,8 @@ def triangulate_shape(
                 "give it an opening",
             )  # fmt: skip
         tags = [abs(tag) for _, tag in gmsh.model.getBoundary(shape, oriented=False)]
-        _set_sizes(gmsh, {crack.name: tags}, size_min, size_max, 1.3, [])
+        box = crack.extent(block) / unit
+        _set_sizes(gmsh, {crack.name: tags}, size_min, size_max, 1.3, [], box)
         gmsh.model.mesh.generate(2)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         nodes = np.asarray(gmsh.model.mesh.getElementsByType(2)[1], dtype=np.int64).reshape(-1, 3)
@@ -180,11 +182,14 @@ def _set_sizes(
     largest: float,
     grading: float,
     foci: list[tuple[NDArray[np.float64], float, float]],
+    box: NDArray[np.float64],
 ) -> None:
     """A background size field: the least over sample points of their size plus slope times distance."""
     points, sizes = [np.empty((0, 3))], [np.empty(0)]
     for name in surfaces.keys() - FACES.keys():
-        where, radius = _radii(gmsh, surfaces[name])
+        where, radius = _radii(gmsh, surfaces[name], smallest, box)
+        if radius.size == 0:
+            continue
         points.append(where)
         sizes.append(np.clip(smallest * radius / radius.min(), smallest, largest))
     where, size = np.concatenate(points), np.concatenate(sizes)
@@ -220,31 +225,51 @@ def _set_sizes(
     gmsh.option.setNumber("Mesh.MeshSizeMax", largest)
 
 
-def _radii(gmsh: Any, tags: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sample points on a crack and their radius of curvature; points on the free rim of a sheet get radius 0+."""
+def _radii(
+    gmsh: Any, tags: list[int], smallest: float, box: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sample points on a crack and their radius of curvature; on a flat sheet, points of its rim with radius 1."""
     where: list[NDArray[np.float64]] = []
     radius: list[NDArray[np.float64]] = []
-    span = 0.0
+    slack = 1e-6 * float(np.ptp(box, axis=0).max())
     for tag in tags:
-        box = np.array(gmsh.model.getBoundingBox(2, tag)).reshape(2, 3)
-        span = max(span, float(np.ptp(box, axis=0).max()))
         low, high = (np.array(v) for v in gmsh.model.getParametrizationBounds(2, tag))
         grid = np.stack(np.meshgrid(*(np.linspace(a, b, SAMPLES) for a, b in zip(low, high, strict=True))), axis=-1)
-        parameters = grid.reshape(-1, 2)
-        at = np.array(gmsh.model.getValue(2, tag, parameters.ravel())).reshape(-1, 3)
-        curvature = np.array(gmsh.model.getCurvature(2, tag, parameters.ravel()))
-        on = np.array([gmsh.model.isInside(2, tag, p.tolist(), True) > 0 for p in parameters])
-        good = on & np.isfinite(curvature) & (curvature > 0)
+        parameters = grid.reshape(-1, 2).ravel()
+        at = np.array(gmsh.model.getValue(2, tag, parameters)).reshape(-1, 3)
+        curvature = np.array(gmsh.model.getCurvature(2, tag, parameters))
+        inside = ((at >= box[0] - slack) & (at <= box[1] + slack)).all(axis=1)
+        good = inside & np.isfinite(curvature) & (curvature > 0)
         where.append(at[good])
         radius.append(1 / curvature[good])
-    if sum(len(r) for r in radius) == 0:  # flat: a sheet, whose rim inside the block is its sharpest place
+    if sum(len(r) for r in radius) == 0:
         for tag in tags:
-            for _, curve in gmsh.model.getBoundary([(2, tag)], oriented=False):
+            for curve in _rim(gmsh, tag, box):
                 low, high = gmsh.model.getParametrizationBounds(1, curve)
-                along = np.linspace(low[0], high[0], 4 * SAMPLES)
+                length = gmsh.model.occ.getMass(1, curve)
+                count = int(np.clip(2 * length / smallest, 10, 5000))
+                along = np.linspace(low[0], high[0], count)
                 where.append(np.array(gmsh.model.getValue(1, curve, along)).reshape(-1, 3))
-                radius.append(np.ones(len(along)))
+                radius.append(np.ones(count))
     return np.concatenate(where), np.concatenate(radius)
+
+
+def _rim(gmsh: Any, sheet: int, box: NDArray[np.float64]) -> list[int]:
+    """Curves that bound a sheet inside the block: those on a face of the block that meets the sheet are no edge."""
+
+    def planes(dimension: int, tag: int) -> set[tuple[int, int]]:
+        low, high = np.array(gmsh.model.getBoundingBox(dimension, tag)).reshape(2, 3)
+        near = 1e-5 * float(np.ptp(box, axis=0).max())
+        return {
+            (axis, side)
+            for axis in range(3)
+            for side in range(2)
+            if max(abs(low[axis] - box[side, axis]), abs(high[axis] - box[side, axis])) < near
+        }
+
+    own = planes(2, sheet)
+    curves = [abs(tag) for _, tag in gmsh.model.getBoundary([(2, sheet)], oriented=False)]
+    return [curve for curve in curves if not planes(1, curve) - own]
 
 
 def _remove_slivers(gmsh: Any) -> None:

@@ -33,9 +33,9 @@ def gmsh_session() -> Iterator[Any]:
         gmsh.model.add("electrolyte")
         try:
             yield gmsh
-        except MeshingError:
-            raise
         except Exception as error:
+            if type(error) is not Exception:  # gmsh raises nothing but plain Exception
+                raise
             log = [line for line in gmsh.logger.get() if line.startswith(("Error", "Warning"))]
             raise MeshingError(
                 30, "gmsh", f"{error}; its log says: {' / '.join(log[-3:]) or 'nothing'}",
