@@ -77,7 +77,7 @@ def _settings(case: Case) -> Iterator[tuple[str, str]]:
 
 def _crack_row(case: Case, index: int, measure: CrackMeasure) -> tuple[str, ...]:
     crack = case.cracks[index]
-    (x0, y0, z0), (x1, y1, z1) = measure.box
+    (x0, y0, z0), (x1, y1, z1) = measure.box.tolist()
     depths = sorted((case.block.height - z) if case.block.plating_face == "+z" else z for z in (z0, z1))
     law = _law(crack.interface) if crack.contents == "lithium" else "no flux"
     spans = (f"{_um(low)} .. {_um(high)}" for low, high in ((x0, x1), (y0, y1), (max(depths[0], 0.0), depths[1])))

@@ -1,0 +1,110 @@
+"""``check`` and ``inspect`` on real files: everything short of meshing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fem_spall.case_file import load_case
+from fem_spall.errors import GeometryError
+from fem_spall.estimate import estimate, measure
+
+ROOT = Path(__file__).parents[2]
+
+
+def fem_spall(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fem_spall", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+
+
+def test_check_describes_a_case_with_files() -> None:
+    done = fem_spall("check", "configs/crack_and_pores.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"block +20 x 30 x 50 um, cross-section 600 um\^2", done.stdout)
+    # The crack runs 0.5 um through the plating face: less of it is in the block than in the file (142.4 um^3).
+    row = re.search(r"spall +surface_file +lithium +fixed potential +([\d.]+) +([\d.]+) ", done.stdout)
+    assert row is not None
+    assert 120 < float(row[1]) < 142
+    assert re.search(r"pores +surface_file +void +no flux +9\.116 ", done.stdout)  # inside, as in the file
+    assert "spall: 42,884 triangles, nothing repaired" in done.stdout
+    assert re.search(r"expected, .* cells, .* unknowns, [\d.]+ GB", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("crack", "volume", "area"),
+    [
+        # Half an ellipsoid, 2/3 pi a b c; both faces of half a disc; half a prolate spheroid; a ball; half a ball that
+        # hangs out of a side wall; half a cylinder.
+        ("{name: c, kind: penny, centre: [10 um, 15 um], radius: 5 um, opening: 2 um}", 2 / 3 * math.pi * 25, None),
+        ("{name: c, kind: penny, centre: [10 um, 15 um], radius: 5 um}", 0.0, math.pi * 25),
+        (
+            "{name: c, kind: spheroid, centre: [10 um, 15 um], depth: 6 um, radius: 3 um}",
+            2 / 3 * math.pi * 54,
+            math.pi * 9 * (1 + 6 / (3 * math.sqrt(0.75)) * math.asin(math.sqrt(0.75))),
+        ),
+        ("{name: c, kind: pore, centre: [10 um, 15 um, 25 um], radius: 3 um}", 36 * math.pi, 36 * math.pi),
+        ("{name: c, kind: pore, centre: [0 um, 15 um, 25 um], radius: 3 um}", 18 * math.pi, 18 * math.pi),
+        (
+            "{name: c, kind: blade, position: 10 um, depth: 4 um, opening: 8 um}",
+            math.pi * 16 / 2 * 30,
+            math.pi * 4 * 30,
+        ),
+    ],
+)
+def test_measures_of_closed_forms(crack: str, volume: float, area: float | None) -> None:
+    overrides = [f"cracks=[{crack}, {{name: other, kind: pore, centre: [3 um, 3 um, 5 um], radius: 1 um}}]"]
+    # Each crack on its own: the second must not be measured together with the first.  One per cent: the CAD kernel
+    # integrates over squeezed spheres with few points, and the summary says so.
+    found, other = measure(load_case(ROOT / "configs" / "penny.yaml", overrides))
+    assert found.volume == pytest.approx(volume * 1e-18, rel=1e-2, abs=1e-30)
+    if area is not None:
+        assert found.area == pytest.approx(area * 1e-12, rel=1e-2)
+    assert other.volume == pytest.approx(4 / 3 * math.pi * 1e-18, rel=1e-2)
+
+
+def test_a_crack_out_of_the_block_is_told_before_meshing() -> None:
+    case = load_case(ROOT / "configs" / "penny.yaml", ["cracks.0.centre=[40 um, 15 um]"])
+    with pytest.raises(GeometryError, match="does not meet the block"):
+        measure(case)
+    done = fem_spall("check", "configs/spallation.yaml", "cracks.spall.place.shift=[100 um, 0 um, 0 um]")
+    assert done.returncode == 4
+    assert done.stderr.startswith("fem-spall: error [E4")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_mesh_file_is_exit_code_3() -> None:
+    done = fem_spall("check", "configs/spallation.yaml", "cracks.spall.file=nowhere.stl")
+    assert done.returncode == 3
+    assert re.fullmatch(r"fem-spall: error \[E3\d\d\]: .*nowhere\.stl: .+; .+\n", done.stderr)
+
+
+def test_the_estimate_grows_as_it_must() -> None:
+    # A quarter of the size on a wall: 16 times the cells there, while those far away stay; half everywhere: 8 times.
+    case = load_case(ROOT / "configs" / "penny.yaml")
+    fine = load_case(ROOT / "configs" / "penny.yaml", ["mesh.size_min=50 nm"])
+    cracks = measure(case)
+    assert 4 < estimate(fine, cracks).cells / estimate(case, cracks).cells < 16
+    plain = load_case(ROOT / "configs" / "penny.yaml", ["cracks=[]"])
+    half = load_case(ROOT / "configs" / "penny.yaml", ["cracks=[]", "mesh.size_max=1.5 um"])
+    assert estimate(half, []).cells == pytest.approx(8 * estimate(plain, []).cells)
+
+
+def test_inspect_says_what_a_surface_is() -> None:
+    done = fem_spall("inspect", "meshes/fault_crack_lens.stl", "--unit", "um")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "triangles: 4,480" in done.stdout
+    assert done.stdout.endswith("verdict: a run would take it\n")
+    report = json.loads(fem_spall("inspect", "meshes/fault_crack_lens.stl", "--unit", "nm", "--json").stdout)
+    assert report["size_um"] == pytest.approx([0.012, 0.008, 0.00112873], rel=1e-4)
+
+
+def test_report_of_no_run_is_exit_code_7(tmp_path: Path) -> None:
+    done = fem_spall("report", tmp_path)
+    assert done.returncode == 7
+    assert re.fullmatch(r"fem-spall: error \[E7\d\d\]: .+: .+; .+\n", done.stderr)
