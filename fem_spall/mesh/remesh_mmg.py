@@ -24,7 +24,8 @@ __all__ = ["remesh"]
 #: Turn of the normal, rad, above which an edge within a crack counts as folded.  Measured on a lens with a
 #: knife-edged rim at hmin 0.2 um: largest distance to the input 0.20 um without, 0.06 um with it.
 SHARP = np.radians(60)
-#: Folded edges are kept only in chains of at least this many; single ones are noise and spoil the mesh.
+#: Folded edges are kept only in chains of at least this many edges or smallest sizes (a coarse file has few, long
+#: edges); single ones are noise and spoil the mesh.
 CHAIN = 8
 
 
@@ -41,7 +42,10 @@ def remesh(
     MeshingError
         If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
     """
-    result = _mmgs(surface, sharp, hmin=size_min, hmax=size_max, hgrad=grading, hausd=min(tolerance, size_min / 2))
+    ridges, corners = ridges_and_corners(surface, size_min if sharp else None)
+    result = _mmgs(
+        surface, ridges, corners, hmin=size_min, hmax=size_max, hgrad=grading, hausd=min(tolerance, size_min / 2)
+    )
     result = _flatten(result)
     pinched = _bad_edges(result)
     if len(pinched):
@@ -58,11 +62,11 @@ def remesh(
     return result
 
 
-def ridges_and_corners(surface: TaggedSurface, sharp: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ridges_and_corners(surface: TaggedSurface, size_min: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Edges (e, 2) to keep sharp, and vertices (c,) where three or more surfaces meet.
 
-    Those are the edges between two surfaces and, if ``sharp``, within a crack the chains of edges where
-    the normal turns by more than :data:`SHARP`: the rim of a lens.
+    Those are the edges between two surfaces and, if ``size_min`` is given, within a crack the chains of edges
+    where the normal turns by more than :data:`SHARP`: the rim of a lens.
     """
     edges, index = facet_edges(surface.faces)
     side = np.argsort(index.ravel(), kind="stable").reshape(-1, 2)  # the two triangle sides of each edge
@@ -74,29 +78,30 @@ def ridges_and_corners(surface: TaggedSurface, sharp: bool) -> tuple[NDArray[np.
     tags = surface.tags
     between = tags[first] != tags[second]
     ridges = edges[between]
-    if sharp:
-        ridges = np.concatenate(
-            [ridges, _chains(edges[~between & (tags[first] >= CRACK_TAG) & (turn < np.cos(SHARP))])]
-        )
+    if size_min is not None:
+        folded = edges[~between & (tags[first] >= CRACK_TAG) & (turn < np.cos(SHARP))]
+        length = np.linalg.norm(surface.vertices[folded[:, 0]] - surface.vertices[folded[:, 1]], axis=1)
+        ridges = np.concatenate([ridges, folded[_in_chains(folded, length / size_min)]])
     pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
     vertex, count = np.unique(pairs[:, 0], return_counts=True)
     return ridges, vertex[count >= 3]
 
 
-def _chains(edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of the edges that hang together in groups of at least :data:`CHAIN`."""
+def _in_chains(edges: NDArray[np.int64], length: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which edges hang together in groups of at least :data:`CHAIN` edges, or of that length in smallest sizes."""
     if len(edges) == 0:
-        return edges
+        return np.zeros(0, dtype=bool)
     size = int(edges.max()) + 1
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
     label = connected_components(graph, directed=False)[1][edges[:, 0]]
-    return np.asarray(edges[np.bincount(label)[label] >= CHAIN])
+    return np.asarray((np.bincount(label) >= CHAIN)[label] | (np.bincount(label, length) >= CHAIN)[label])
 
 
-def _mmgs(surface: TaggedSurface, sharp: bool, **sizes: float) -> TaggedSurface:
+def _mmgs(
+    surface: TaggedSurface, ridges: NDArray[np.int64], corners: NDArray[np.int64], **sizes: float
+) -> TaggedSurface:
     import mmgpy
 
-    ridges, corners = ridges_and_corners(surface, sharp)
     mesh = mmgpy.MmgMeshS()
     mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces), edges=len(ridges))
     mesh.set_vertices(surface.vertices)
