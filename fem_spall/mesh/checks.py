@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from fem_spall.crack.base import CrackSurface
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
+from fem_spall.mesh.embed import TaggedSurface
 
 __all__ = ["check_mesh", "radius_ratio", "surface_distance"]
 
@@ -37,23 +37,21 @@ def cell_volumes(mesh: MeshArrays) -> NDArray[np.float64]:
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6)
 
 
-def surface_distance(mesh: MeshArrays, tag: int, surface: CrackSurface) -> tuple[float, float]:
-    """Largest and 99th-percentile distance, m, between the meshed crack and its given surface.
+def surface_distance(mesh: MeshArrays, tag: int, boundary: TaggedSurface) -> tuple[float, float]:
+    """Largest and 99th-percentile distance, m, between a meshed crack and its surface in the given boundary.
 
-    Vertices and centroids of either surface against the triangles of the other; the given surface is
-    taken only where it borders the electrolyte.
+    Vertices and centroids of either surface against the triangles of the other.
     """
     import igl
 
     facets = mesh.facets[mesh.tags == tag][:, :3]
-    given = surface.vertices / mesh.unit
+    faces = boundary.faces[boundary.tags == tag]
     one = np.concatenate([mesh.points[np.unique(facets)], mesh.points[facets].mean(axis=1)])
-    to_given = np.sqrt(igl.point_mesh_squared_distance(one, given, surface.faces)[0])
-    other = np.concatenate([given, given[surface.faces].mean(axis=1)])
-    low, high = mesh.points.min(axis=0), mesh.points.max(axis=0)
-    inside = ((other > low) & (other < high)).all(axis=1)
-    to_mesh = np.sqrt(igl.point_mesh_squared_distance(other[inside], mesh.points, facets)[0])
-    both = np.concatenate([to_given, to_mesh])
+    other = np.concatenate([boundary.vertices[np.unique(faces)], boundary.vertices[faces].mean(axis=1)])
+    both = np.sqrt(np.concatenate([
+        igl.point_mesh_squared_distance(one, boundary.vertices, faces)[0],
+        igl.point_mesh_squared_distance(other, mesh.points, facets)[0],
+    ]))  # fmt: skip
     return float(both.max()) * mesh.unit, float(np.quantile(both, 0.99)) * mesh.unit
 
 

@@ -22,6 +22,7 @@ from fem_spall.crack import AnalyticCrack, CrackSurface
 from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
+from fem_spall.mesh.embed import TaggedSurface
 from fem_spall.mesh.focus import Focus, refined_boundary
 
 __all__ = ["ATTEMPTS", "mesh_case"]
@@ -119,7 +120,7 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             mesh = tetrahedralise(fine, settings.size_max / unit, settings.algorithm)
             check_surfaces(mesh, fine.box)
             quality = check_mesh(mesh, fine.volume, settings.quality_floor)
-            distances = _check_distances(mesh, surfaces, settings.tolerance, settings.size_min)
+            distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
         except MeshingError as error:
             failures.append(
                 f"size {fraction:g} x size_min{', folds kept' if sharp else ''}: {error.where}: {error.reason}"
@@ -173,12 +174,12 @@ def _apart(mesh: MeshArrays, case: Case) -> list[str]:
 
 
 def _check_distances(
-    mesh: MeshArrays, surfaces: dict[str, CrackSurface], tolerance: float, size_min: float
+    mesh: MeshArrays, boundary: TaggedSurface, cracks: list[str], tolerance: float, size_min: float
 ) -> dict[str, dict[str, float]]:
     """Distances between given and meshed surfaces: 99 % within the tolerance, all within it plus 2 size_min."""
     result = {}
-    for name, surface in surfaces.items():
-        largest, p99 = surface_distance(mesh, mesh.names[name], surface)
+    for name in cracks:
+        largest, p99 = surface_distance(mesh, mesh.names[name], boundary)
         result[name] = {"largest_m": largest, "p99_m": p99}
         if p99 > tolerance or largest > tolerance + 2 * size_min:
             raise MeshingError(
