@@ -62,21 +62,48 @@ def run_case(
     SpallError
         Whatever stops the run; ``failure.json`` in the folder then says the same.
     """
-    progress = progress or Silent()
+    log = _Log(progress or Silent())
     with ResultFolder(folder, overwrite=overwrite) as result:
         try:
-            return _run(case, source, result, overrides, ranks, progress)
+            return _run(case, source, result, overrides, ranks, log)
         except SpallError as error:
-            result.fail(error)
+            result.fail(error, log.lines)
             raise
         except KeyboardInterrupt:
             stopped = Interrupted(1, str(folder), "the run was interrupted", "start it again with --overwrite")
-            result.fail(stopped)
+            result.fail(stopped, log.lines)
             raise stopped from None
 
 
+class _Log:
+    """Progress that is passed on and also kept for ``log.txt``."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._begin = time.perf_counter()
+        self.lines: list[str] = []
+
+    def _keep(self, text: str) -> None:
+        self.lines.append(f"{time.perf_counter() - self._begin:8.2f} s  {text}\n")
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """A stage begins."""
+        self._keep(f"{name}: {detail}" if detail else name)
+        self._progress.stage(name, detail)
+
+    def note(self, text: str) -> None:
+        """Something to know."""
+        self._keep(f"note: {text}")
+        self._progress.note(text)
+
+    def done(self) -> None:
+        """The last stage has ended."""
+        self._keep("complete")
+        self._progress.done()
+
+
 def _run(
-    case: Case, source: Path, result: ResultFolder, overrides: tuple[str, ...], ranks: int, progress: Progress
+    case: Case, source: Path, result: ResultFolder, overrides: tuple[str, ...], ranks: int, progress: _Log
 ) -> dict[str, Any]:
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -103,9 +130,10 @@ def _run(
     seconds["output"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - begin
     record["seconds"] = seconds
+    progress.done()
+    result.write_text("log.txt", "".join(progress.lines))
     record["files"] = result.manifest()
     result.write_record({"status": "ok", **record})
-    progress.done()
     return {"status": "ok", **record}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.fenics import compile_expression, ufl
-from fem_spall.output.files import atomic, atomic_text
+from fem_spall.output.files import atomic_text
+from fem_spall.output.vtk_xml import QUADRATIC_TETRA, TETRA, Arrays, write_polydata, write_unstructured
 from fem_spall.solve import Solution
 from fem_spall.surface_flux import LithiumFlux
 
@@ -55,15 +55,16 @@ def write_volume(solution: Solution, folder: Path, reference: float, offset: flo
         pieces.mkdir(exist_ok=True)
     comm.barrier()
     name = "fields.vtu" if comm.size == 1 else f"fields_{comm.rank}.vtu"
-    grid = _grid(solution, reference, offset)
-    with atomic(pieces / name) as aside:
-        grid.save(aside, binary=True)
+    on_points, on_cells = _volume_data(solution, reference, offset)
+    points = solution.problem.space.tabulate_dof_coordinates() * (solution.problem.mesh.unit / MICROMETRE)
+    unit = {"length_unit_m": np.array([MICROMETRE])}
+    write_unstructured(pieces / name, points, *_cells(solution), on_points, on_cells, unit)
     names = comm.gather(name)
     if names is None:
         return []
     files = [pieces / piece for piece in names]
     if comm.size > 1:
-        atomic_text(pieces / "fields.pvtu", _parallel_header(grid, names))
+        atomic_text(pieces / "fields.pvtu", _parallel_header(on_points, on_cells, names))
         files.append(pieces / "fields.pvtu")
     whole = "fields.vtu" if comm.size == 1 else "fields.pvtu"
     atomic_text(
@@ -74,29 +75,31 @@ def write_volume(solution: Solution, folder: Path, reference: float, offset: flo
     return [*files, folder / "fields.pvd"]
 
 
-def _grid(solution: Solution, reference: float, offset: float) -> Any:
-    import pyvista
-
+def _volume_data(solution: Solution, reference: float, offset: float) -> tuple[Arrays, Arrays]:
+    """Point and cell data of the volume by name."""
     problem = solution.problem
-    mesh, space = problem.mesh.mesh, problem.space
-    cells = space.dofmap.list[: mesh.topology.index_map(3).size_local]
-    # VTK numbers the six edges 01 12 02 03 13 23; basix 23 13 12 03 02 01.
-    order = [0, 1, 2, 3] if problem.degree == 1 else [0, 1, 2, 3, 9, 6, 8, 7, 5, 4]
-    kind = pyvista.CellType.TETRA if problem.degree == 1 else pyvista.CellType.QUADRATIC_TETRA
-    points = space.tabulate_dof_coordinates() * (problem.mesh.unit / MICROMETRE)
-    grid = pyvista.UnstructuredGrid({kind: cells[:, order].astype(np.int64)}, points)
-    grid.point_data["potential_V"] = solution.phi.x.array + offset
     field = cell_fields(solution)[0]
     density = field @ (problem.conductivity * problem.reference_conductivity)
-    grid.cell_data["electric_field_V_m"] = field.astype(np.float32)
-    grid.cell_data["current_density_A_m2"] = density.astype(np.float32)
-    grid.cell_data["fef"] = (np.linalg.norm(density, axis=1) / abs(reference)).astype(np.float32)
-    grid.field_data["length_unit_m"] = np.array([MICROMETRE])
-    return grid
+    cells = {
+        "electric_field_V_m": field.astype(np.float32),
+        "current_density_A_m2": density.astype(np.float32),
+        "fef": (np.linalg.norm(density, axis=1) / abs(reference)).astype(np.float32),
+    }
+    return {"potential_V": np.asarray(solution.phi.x.array + offset)}, cells
 
 
-def _parallel_header(grid: Any, names: list[str]) -> str:
-    def arrays(data: Any) -> str:
+def _cells(solution: Solution) -> tuple[NDArray[np.int64], int]:
+    """Nodes of the own cells in VTK's order, and VTK's number of the cell type."""
+    mesh, space = solution.problem.mesh.mesh, solution.problem.space
+    cells = space.dofmap.list[: mesh.topology.index_map(3).size_local].astype(np.int64)
+    if solution.problem.degree == 1:
+        return cells, TETRA
+    # VTK numbers the six edges 01 12 02 03 13 23; basix 23 13 12 03 02 01.
+    return cells[:, [0, 1, 2, 3, 9, 6, 8, 7, 5, 4]], QUADRATIC_TETRA
+
+
+def _parallel_header(on_points: Arrays, on_cells: Arrays, names: list[str]) -> str:
+    def arrays(data: Arrays) -> str:
         kinds = {"float64": "Float64", "float32": "Float32"}
         return "".join(
             f'      <PDataArray type="{kinds[str(data[key].dtype)]}" Name="{key}" '
@@ -108,8 +111,8 @@ def _parallel_header(grid: Any, names: list[str]) -> str:
     return (
         '<?xml version="1.0"?>\n<VTKFile type="PUnstructuredGrid" version="0.1" byte_order="LittleEndian">\n'
         '  <PUnstructuredGrid GhostLevel="0">\n'
-        f"    <PPointData>\n{arrays(grid.point_data)}    </PPointData>\n"
-        f"    <PCellData>\n{arrays(grid.cell_data)}    </PCellData>\n"
+        f"    <PPointData>\n{arrays(on_points)}    </PPointData>\n"
+        f"    <PCellData>\n{arrays(on_cells)}    </PCellData>\n"
         '    <PPoints>\n      <PDataArray type="Float64" NumberOfComponents="3"/>\n    </PPoints>\n'
         f"{pieces}  </PUnstructuredGrid>\n</VTKFile>\n"
     )
@@ -117,22 +120,23 @@ def _parallel_header(grid: Any, names: list[str]) -> str:
 
 def write_surface(flux: LithiumFlux, path: Path, reference: float) -> Path:
     """Write the lithium surfaces with the current density into them, micrometres."""
-    import pyvista
-
     keys = flux.surface[:, None] * len(flux.points) + flux.facets[:, :3]
     unique, corners = np.unique(keys, return_inverse=True)
     points = flux.points[unique % len(flux.points)] / MICROMETRE
     corners = corners.reshape(-1, 3)
     at_points = np.zeros(len(unique))
     at_points[corners.ravel()] = flux.density.ravel()
-    mesh = pyvista.PolyData.from_regular_faces(points, corners)
-    mesh.point_data["current_density_A_m2"] = at_points
-    mesh.point_data["fef"] = at_points / abs(reference)
-    mesh.cell_data["surface"] = flux.surface.astype(np.int32)
-    mesh.cell_data["current_density_A_m2"] = flux.density.mean(axis=1)
-    mesh.cell_data["fef"] = flux.density.mean(axis=1) / abs(reference)
-    mesh.field_data["surface_names"] = list(flux.names)
-    mesh.field_data["length_unit_m"] = np.array([MICROMETRE])
-    with atomic(path) as aside:
-        mesh.save(aside, binary=True)
-    return path
+    on_facets = flux.density.mean(axis=1)
+    return write_polydata(
+        path,
+        points,
+        corners,
+        {"current_density_A_m2": at_points, "fef": at_points / abs(reference)},
+        {
+            "surface": flux.surface.astype(np.int32),
+            "current_density_A_m2": on_facets,
+            "fef": on_facets / abs(reference),
+        },
+        {"length_unit_m": np.array([MICROMETRE])},
+        {"surface_names": list(flux.names)},
+    )

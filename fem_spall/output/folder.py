@@ -129,8 +129,8 @@ class ResultFolder:
         atomic_text(self.path / "manifest.json", json.dumps(entries, indent=1) + "\n")
         return entries
 
-    def fail(self, error: SpallError) -> None:
-        """Leave ``failure.json`` instead of a result; what was computed before stays."""
+    def fail(self, error: SpallError, log: list[str]) -> None:
+        """Leave ``failure.json`` and the log instead of a result; what was computed before stays."""
         (self.path / "result.json").unlink(missing_ok=True)
         entry = {
             "status": "failed", "number": error.number, "kind": type(error).__name__, "where": error.where,
@@ -139,6 +139,7 @@ class ResultFolder:
         }  # fmt: skip
         try:
             atomic_text(self.path / "failure.json", json.dumps(entry, indent=1, default=str) + "\n")
+            atomic_text(self.path / "log.txt", "".join([*log, str(error), "\n"]))
         except (OutputError, OSError):
             return  # a full disk; the refusal still reaches the terminal
 
