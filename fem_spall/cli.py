@@ -318,7 +318,7 @@ def main() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(2, "fem-spall", "was asked to stop by a signal (SIGTERM)", "start it again with --overwrite")
+    raise Interrupted(2, "fem-spall", "was asked to stop by a signal (SIGTERM)", "start it again")
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -369,7 +369,7 @@ def _as_refusal(error: BaseException) -> SpallError:
     if isinstance(error, SpallError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again with --overwrite")
+        return Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again")
     if isinstance(error, MemoryError):
         reason = "the memory of this machine does not suffice"
         return LimitError(10, "fem-spall", reason, "enlarge mesh.size_min or mesh.size_max")

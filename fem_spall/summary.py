@@ -39,7 +39,6 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
                 "x um",
                 "y um",
                 "depth um",
-                "surface",
             ),
             (_crack_row(case, index, crack) for index, crack in enumerate(cracks)),
             right=("volume um^3", "area um^2"),
