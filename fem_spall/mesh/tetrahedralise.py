@@ -42,6 +42,7 @@ def gmsh_session() -> Iterator[Any]:
                 "change mesh.size_min, or mend the surface where it crosses itself",
             ) from error  # fmt: skip
     finally:
+        gmsh.logger.stop()  # the next session could not start its own
         gmsh.finalize()
 
 
@@ -67,7 +68,7 @@ def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["
     points = np.asarray(coordinates, dtype=float).reshape(-1, 3)
     cells = row[np.asarray(cell_nodes, dtype=np.int64).reshape(-1, 4)]
     facets = row[surface.faces + 1]
-    if not np.array_equal(points[facets[:, 0]], surface.vertices[surface.faces[:, 0]]):
+    if not np.array_equal(points[facets], surface.vertices[surface.faces]):
         raise MeshingError(32, "gmsh", "moved vertices of the boundary", "use mesh.algorithm: delaunay")
     return MeshArrays(points, cells, facets, surface.tags, surface.names, surface.unit, {"algorithm": algorithm})
 

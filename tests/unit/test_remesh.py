@@ -53,7 +53,7 @@ def test_planes_stay_plane_where_a_crack_meets_them_at_a_shallow_angle(monkeypat
     raw: list[TaggedSurface] = []
     inner = remesh_mmg._mmgs
 
-    def listened(*arguments: Any, **sizes: float) -> TaggedSurface:
+    def listened(*arguments: Any, **sizes: Any) -> TaggedSurface:
         raw.append(inner(*arguments, **sizes))
         return raw[-1]
 
