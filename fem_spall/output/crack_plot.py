@@ -58,7 +58,7 @@ def crack_plot(finished: Finished) -> dict[str, Any]:
         x, y, z = finished.hottest.place.tolist()
         # The dot stands off the surface by a hair, which would else hide half of it.
         out = finished.hottest.place - finished.window.mean(axis=1)
-        dot = finished.hottest.place + 0.012 * np.max(np.ptp(finished.window, axis=1)) * out / np.linalg.norm(out)
+        dot = finished.hottest.place + 0.005 * np.max(np.ptp(finished.window, axis=1)) * out / np.linalg.norm(out)
         label = f"hottest: {rounded(finished.hottest.value, 3)} × mean over {finished.hottest.radius * 1000:g} nm"
         traces.append({
             "type": "scatter3d", "mode": "markers", "name": label, "showlegend": False,

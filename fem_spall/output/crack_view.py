@@ -91,14 +91,15 @@ class _Frame:
 
 
 def _frame(finished: Finished, camera: Camera) -> _Frame:
-    """Return the rectangle that holds the crack and the electrode's part of the window."""
+    """Return the rectangle that holds the crack and, where the window reaches it, the electrode."""
     x, y, z = finished.window
-    face = z[1] if finished.plating_up else z[0]
-    plate = np.array([[a, b, face] for a in x for b in y])
+    side = 1 if finished.plating_up else 0
+    reaches = abs(z[side] - finished.block[2, side]) < 1e-6 * np.ptp(finished.block[2])
+    plate = np.array([[a, b, z[side]] for a in x for b in y if reaches]).reshape(-1, 3)
     crack = np.asarray(finished.lithium.points, dtype=float)[np.unique(finished.crack_faces)]
     flat = camera.project(np.vstack([plate, crack]))[:, :2]
     low, high = flat.min(axis=0), flat.max(axis=0)
-    margin = 0.02 * float(np.max(high - low))
+    margin = 0.03 * float(np.max(high - low))
     return _Frame(camera, low - margin, high - low + 2 * margin)
 
 

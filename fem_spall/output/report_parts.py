@@ -54,7 +54,9 @@ def quantity(finished: Finished, name: str) -> str:
 def answer(finished: Finished) -> str:
     """Return the answer in one paragraph of plain words."""
     sentences = [_focusing(finished), _drawn(finished), _advance(finished), _level(finished)]
-    return "<p>" + " ".join(sentence for sentence in sentences if sentence) + "</p>"
+    paragraph = "<p>" + " ".join(sentence for sentence in sentences if sentence) + "</p>"
+    # A line must not break between a number and its unit.
+    return re.sub(r"(?<=[\d)]) (?=(µm|nm|nA|mV|mA/cm²|%|±|×)|[±×])|(?<=[±×]) (?=\d)", "\u00a0", paragraph)
 
 
 def _focusing(finished: Finished) -> str:
@@ -190,9 +192,9 @@ def _row(name: str, entry: dict[str, Any]) -> str:
     number, error = with_error(value * factor, as_float(entry.get("error")) * factor)
     if isinstance(bounds := entry.get("bounds"), (list, tuple)) and len(bounds) == 2:
         low, high = (rounded(as_float(b) * factor) for b in bounds)
-        definition = definition.replace(
-            "</td>", f". <span class='quiet'>Between {low} and {high} {text(unit)}.</span></td>"
-        )
+        if low != high:
+            bounded = f". <span class='quiet'>Between {low} and {high} {text(unit)}.</span></td>"
+            definition = definition.replace("</td>", bounded)
     return (
         f'<tr>{what}<td class="number">{number}</td><td class="number">{"± " + error if error else "none"}</td>'
         f'<td class="unit">{text(unit)}</td>{definition}</tr>'

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
-from fem_spall.output.finished import UM, Finished, as_float
+from fem_spall.output.finished import Finished, as_float
 from fem_spall.output.formulas import FORMULAS, label, shown_unit
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import convenient, rounded
@@ -85,7 +86,27 @@ def mesh(finished: Finished) -> str:
         sizes.append([text(_words(key)), rounded(number * factor) if math.isfinite(number) else text(value), unit])
     if sizes:
         shown += table("Volumes and areas as meshed.", ["Item", "Value", "Unit"], sizes, "pairs")
-    return shown + _repairs(finished)
+    return shown + _distances(record) + _levels(record) + _repairs(finished)
+
+
+def _distances(record: dict[str, Any]) -> str:
+    """Return how far the meshed surfaces lie from the given ones."""
+    rows = [
+        [text(name), *(rounded(as_float(entry.get(key)) * 1e9, 3) for key in ("p99_m", "largest_m"))]
+        for name, entry in (record.get("distances") or {}).items()
+        if isinstance(entry, dict)
+    ]
+    head = ["Surface", "99 % within, nm", "Largest, nm"]
+    return table("Distance between the given and the meshed surface.", head, rows) if rows else ""
+
+
+def _levels(record: dict[str, Any]) -> str:
+    """Return the rounds of refinement, whatever the record says of each."""
+    levels = [level for level in record.get("levels") or [] if isinstance(level, dict)]
+    keys = list(dict.fromkeys(key for level in levels for key in level))
+    rows = [[str(k + 1), *(_plain(key, level.get(key)) for key in keys)] for k, level in enumerate(levels)]
+    head = ["Round", *(text(_words(key).capitalize()) for key in keys)]
+    return table("Refinement of the mesh where the focusing factor is decided.", head, rows) if rows else ""
 
 
 def _repairs(finished: Finished) -> str:
@@ -112,7 +133,18 @@ def inputs(finished: Finished) -> str:
             "<details><summary>The same with every default and override filled in</summary>"
             f"<pre>{text(resolved)}</pre></details>"
         )
-    return shown
+    return shown + _surfaces(finished)
+
+
+def _surfaces(finished: Finished) -> str:
+    """Return the surface files the cracks came from, with their fingerprints."""
+    rows = []
+    for name, entry in (finished.result.get("surfaces") or {}).items():
+        given = (str(entry.get(key, "")) for key in ("file", "unit", "triangles", "sha256"))
+        file, unit, triangles, fingerprint = given
+        rows.append([text(name), text(file), text(unit), text(triangles), f"<code>{text(fingerprint)}</code>"])
+    head = ["Crack", "File", "Unit", "Triangles", "SHA-256"]
+    return table("Surfaces.", head, rows) if rows else ""
 
 
 def _file(path: Path) -> str:
@@ -163,12 +195,19 @@ def definitions(finished: Finished) -> str:
     return f"<dl>{shown}</dl>"
 
 
+_WORDS = {
+    "dofs": "unknowns",
+    "ksp_reason": "solver's reason to stop (PETSc)",
+    "min_quality": "lowest quality of a cell",
+    "p01_quality": "1st percentile of the quality",
+    "void_volume": "volume of cracks and pores in the block",
+    "adapt": "refinement",
+    "output": "pictures and report",
+}
+
+
 def _words(key: str) -> str:
-    return {
-        "dofs": "unknowns",
-        "ksp_reason": "solver's reason to stop (PETSc)",
-        "p01_quality": "1st percentile of quality",
-    }.get(key, key.removesuffix("_m").replace("_", " "))
+    return _WORDS.get(key, re.sub(r"_m[23]?$", "", key).replace("_", " "))
 
 
 def _plain(key: str, value: object) -> str:
@@ -178,5 +217,9 @@ def _plain(key: str, value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
     if isinstance(value, float):
-        return f"{rounded(value / UM)} µm" if key.endswith("_m") else rounded(value, 3)
+        for suffix, unit in (("_m", "m"), ("_m2", "m^2"), ("_m3", "m^3")):
+            if key.endswith(suffix):
+                shown, factor = convenient(unit)
+                return f"{rounded(value * factor)} {shown}"
+        return rounded(value, 3)
     return text(value)

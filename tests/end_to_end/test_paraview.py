@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,33 @@ def test_no_script_without_fields(tmp_path: Path) -> None:
     assert not (tmp_path / "open_in_paraview.py").exists()
 
 
-def pvpython() -> list[str]:
-    """The command that runs ParaView's Python with or without a screen; skips where there is none."""
-    program, screen = shutil.which("pvpython"), shutil.which("xvfb-run")
-    if program is None:
+@pytest.fixture
+def display() -> Iterator[dict[str, str]]:
+    """The environment of a program that needs a screen: a virtual one, or the one that is there."""
+    if shutil.which("pvpython") is None:
         pytest.skip("pvpython (ParaView) is not installed")
-    if screen is not None and shutil.which("xauth"):
-        return [screen, "-a", program]
-    if "DISPLAY" not in os.environ and sys.platform == "linux":
-        pytest.skip("ParaView needs a screen: neither xvfb-run (with xauth) nor DISPLAY is there")
-    return [program]
+    server = shutil.which("Xvfb")
+    if server is None:
+        if "DISPLAY" not in os.environ and sys.platform == "linux":
+            pytest.skip("ParaView needs a screen: neither Xvfb nor DISPLAY is there")
+        yield dict(os.environ)
+        return
+    # The server picks a free number itself and writes it when it is ready; xvfb-run guesses and waits.
+    readable, writable = os.pipe()
+    command = [server, "-displayfd", str(writable), "-screen", "0", "1600x1000x24", "-nolisten", "tcp"]
+    running = subprocess.Popen(
+        command, pass_fds=(writable,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )  # fmt: skip
+    os.close(writable)
+    try:
+        with os.fdopen(readable) as number:
+            yield {**os.environ, "DISPLAY": f":{number.readline().strip()}"}
+    finally:
+        running.terminate()
+        running.wait()
 
 
-def test_paraview_draws_the_picture(folder: Path, tmp_path: Path) -> None:
+def test_paraview_draws_the_picture(folder: Path, tmp_path: Path, display: dict[str, str]) -> None:
     # Bug caught: a filter or property that this ParaView does not know; a colour scale that ignores its cap.
     from matplotlib.image import imread
 
@@ -59,8 +74,8 @@ def test_paraview_draws_the_picture(folder: Path, tmp_path: Path) -> None:
     script = folder / "open_in_paraview.py"
     script.write_text(re.sub(r"(?m)^CAP = .*$", "CAP = 1.5", script.read_text()))
     done = subprocess.run(
-        [*pvpython(), str(script), "--png", str(picture)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        ["pvpython", str(script), "--png", str(picture)],
+        cwd=tmp_path, env=display, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rror" not in done.stdout + done.stderr
