@@ -59,6 +59,7 @@ def mesh_in_child(
         Whatever the child refused, or MeshingError if it died.
     """
     job = {
+        "parent": os.getpid(),
         "case": case.model_dump(mode="json"),
         "surfaces": sorted(surfaces),
         "refine": coarse is not None,

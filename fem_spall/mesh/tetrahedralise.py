@@ -12,9 +12,11 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.embed import TaggedSurface, shells
 
-__all__ = ["gmsh_session", "tetrahedralise"]
+__all__ = ["gmsh_session", "remove_slivers", "tetrahedralise"]
 
 ALGORITHMS = {"delaunay": 1, "hxt": 10}
+#: Quality below which the cells of a given boundary are optimised once more; that takes a second per 20 000 cells.
+SLIVER = 0.02
 
 
 @contextmanager
@@ -59,6 +61,7 @@ def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["
         gmsh.option.setNumber("Mesh.MeshSizeMax", size_max)
         _add_boundary(gmsh, surface, labels)
         gmsh.model.mesh.generate(3)
+        remove_slivers(gmsh, SLIVER)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         _, cell_nodes = gmsh.model.mesh.getElementsByType(4)
     if len(cell_nodes) == 0:
@@ -71,6 +74,13 @@ def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["
     if not np.array_equal(points[facets], surface.vertices[surface.faces]):
         raise MeshingError(32, "gmsh", "moved vertices of the boundary", "use mesh.algorithm: delaunay")
     return MeshArrays(points, cells, facets, surface.tags, surface.names, surface.unit, {"algorithm": algorithm})
+
+
+def remove_slivers(gmsh: Any, quality: float) -> None:
+    """Let Netgen's optimiser mend cells below a quality: gmsh's own leaves some below 0.005 in one mesh of three."""
+    cells = gmsh.model.mesh.getElementsByType(4)[0]
+    if len(cells) and np.array(gmsh.model.mesh.getElementQualities(cells, "gamma")).min() < quality:
+        gmsh.model.mesh.optimize("Netgen")
 
 
 def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -208,6 +209,8 @@ def main(folder: Path) -> int:
     # End with the parent, whatever ends it: an orphaned mesher would run on for its whole time limit.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     job = json.loads((folder / "job.json").read_text())
+    if os.getppid() != job["parent"]:
+        return 1  # it ended before this process asked to be told
     case = Case.model_validate(job["case"])
     surfaces = {}
     for name in job["surfaces"]:
