@@ -14,6 +14,8 @@ __all__ = ["warnings_of"]
 SQUARE_LATTICE = -9.0336
 #: Changes below this are not worth a sentence.
 NOTABLE = 0.01
+#: Changes above this are beyond the leading order of the rule.
+BEYOND = 0.3
 
 
 def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
@@ -43,6 +45,13 @@ def _box(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     change = SQUARE_LATTICE * polarisability / (4 * math.pi * area**1.5)
     if abs(change) < NOTABLE:
         return []
+    if abs(change) > BEYOND:
+        return [(
+            "box",
+            "The insulating walls act as mirrors, so this is one of a dense lattice of cracks that shield each other: "
+            f"the figures are those of the lattice, not of an isolated crack (the lattice rule says {abs(change):.0%}, "
+            "which is beyond its validity). Use a wider block for an isolated crack.",
+        )]  # fmt: skip
     width = math.sqrt(area) * (abs(change) / NOTABLE) ** (1 / 3)
     return [(
         "box",
@@ -90,6 +99,12 @@ def _tips(case: Case) -> list[tuple[str, str]]:
 def _surface(record: dict[str, Any]) -> list[tuple[str, str]]:
     given = record["mesh"].get("boolean_areas_m2", {})
     found = []
+    if straight := record["mesh"].get("straightened_cells", 0):
+        found.append((
+            "resolution",
+            f"{straight} cells at the crack are straight-sided because its surface curves more sharply there than "
+            "they are long. Lower mesh.size_min to follow the shape.",
+        ))  # fmt: skip
     for name, crack in record["cracks"].items():
         change = crack["area"] / given[name] - 1 if given.get(name) else 0.0
         if abs(change) > 0.02 and not record["mesh"].get("interface_sheet"):

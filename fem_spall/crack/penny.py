@@ -48,6 +48,8 @@ class Penny(AnalyticCrack):
             shape = [(2, occ.addDisk(x, y, z, a, a, zAxis=[0, 1, 0], xAxis=[1, 0, 0]))]
         else:
             shape = [(3, occ.addSphere(x, y, z, a))]
+            # The poles of the parametrisation go to the flat sides; on the rim they would make gmsh fail.
+            occ.rotate(shape, x, y, z, 1, 0, 0, math.pi / 2)
             occ.dilate(shape, x, y, z, 1, self.opening / (2 * self.radius), 1)
         occ.rotate(shape, x, y, z, 0, 0, 1, self.azimuth)
         return shape

@@ -66,6 +66,14 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus
     from fem_spall.mesh.analytic_shapes import mesh_shapes
 
     unit = length_unit(case.electrolyte.size)
+    for shape in shapes:
+        opening = getattr(shape, "opening", 0.0)
+        if 0 < opening < case.mesh.size_min:
+            raise MeshingError(
+                37, f"crack {shape.name}", f"its opening must be at least mesh.size_min; got {opening * 1e9:.3g} nm "
+                f"against {case.mesh.size_min * 1e9:.3g} nm",
+                "lower mesh.size_min, or take opening: 0 um, the crack without thickness",
+            )  # fmt: skip
     order = case.mesh.order or (2 if shapes and case.solver.degree == 2 else 1)
     mesh = mesh_shapes(
         case.block, shapes, unit,
