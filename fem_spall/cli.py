@@ -111,7 +111,7 @@ def run(
     screen.print()
     screen.print(metric_table(record["metrics"]))
     for warning in record.get("warnings", ()):
-        if warning["kind"] != "resolution":  # the table has said so
+        if warning["kind"] != "withheld":  # the table has said so
             screen.print(f"note: {warning['text']}")
     mesh, seconds = record.get("mesh", {}), record.get("seconds", {})
     screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")

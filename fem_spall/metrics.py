@@ -216,13 +216,13 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
         if length < RESOLVED * mean.local_size:
             why = (
                 f"the radius must be at least {RESOLVED:g} local mesh sizes; the size there is "
-                f"{length_name(mean.local_size)}. Lower mesh.size_min to {length_name(length / RESOLVED)}"
+                f"{mean.local_size * 1e9:.3g} nm. Lower mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
             )
             yield replace(metric, absent=why)
         elif mean.beyond > BEYOND * mean.value:
             why = (
                 f"places the mesh is too coarse for may be hotter (about {mean.beyond / e.reference:.3g}); lower "
-                f"mesh.size_min to {length_name(length / RESOLVED)}"
+                f"mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
             )
             yield replace(metric, absent=why)
         else:

@@ -22,7 +22,7 @@ def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
     """Warnings of a finished run as records with ``kind`` and ``text``."""
     found = [*_box(case, record), *_contact(case, record), *_tips(case), *_surface(record), *_reach(case, record)]
     found += [
-        ("resolution", f"{name} is not given: {metric['absent']}.")
+        ("withheld", f"{name} is not given: {metric['absent']}.")
         for name, metric in record["metrics"].items()
         if name.startswith("fef_r") and metric.get("absent")
     ]
