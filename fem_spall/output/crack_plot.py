@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fem_spall.output.crack_view import faces_in_window, flux_range
 from fem_spall.output.finished import Finished
-from fem_spall.output.wording import rounded
+from fem_spall.output.wording import length_text, rounded
 
 __all__ = ["crack_plot", "thinned"]
 
@@ -59,7 +59,7 @@ def crack_plot(finished: Finished) -> dict[str, Any]:
         # The dot stands off the surface by a hair, which would else hide half of it.
         out = finished.hottest.place - finished.window.mean(axis=1)
         dot = finished.hottest.place + 0.005 * np.max(np.ptp(finished.window, axis=1)) * out / np.linalg.norm(out)
-        label = f"hottest: {rounded(finished.hottest.value, 3)} × mean over {finished.hottest.radius * 1000:g} nm"
+        label = f"hottest: {rounded(finished.hottest.value, 3)} × mean over {length_text(finished.hottest.radius)}"
         traces.append({
             "type": "scatter3d", "mode": "markers", "name": label, "showlegend": False,
             **{k: [float(v)] for k, v in zip("xyz", dot, strict=True)},

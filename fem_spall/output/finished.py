@@ -179,7 +179,14 @@ class Finished:
 
     @property
     def hot_place(self) -> Floats:
-        """Where to look, (3,) float, um: the headline's place, else the point of largest flux on the lithium."""
+        """Where to look, (3,) float, um.
+
+        The headline's place; without one the point of largest flux on the
+        lithium; without a lithium crack the place of the largest field, which
+        is at a void if there is one.
+        """
+        if not len(self.crack_faces) and (place := self.metric("max_field_on_mesh").get("place_m")):
+            return np.asarray(place, dtype=float) / UM
         if self.hottest is not None:
             return self.hottest.place
         return np.asarray(self.lithium.points[int(np.argmax(self.lithium.point_data["fef"]))], dtype=float)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from fem_spall.output.finished import as_float
-from fem_spall.output.wording import convenient
+from fem_spall.output.wording import convenient, length_text
 
 __all__ = ["FORMULAS", "LABELS", "label", "shown_unit"]
 
@@ -97,7 +97,7 @@ def label(name: str, entry: dict[str, Any]) -> str:
     """Return the name of a metric in words."""
     if name.startswith("fef_r"):
         length = as_float(entry.get("averaging_length_m"))
-        shown = f"{length * 1e9:g} nm" if math.isfinite(length) else name.removeprefix("fef_r")
+        shown = length_text(length * 1e6) if math.isfinite(length) else name.removeprefix("fef_r")
         return f"Focusing factor over {shown}"
     if found := re.fullmatch(r"flux_q(\d+)(_current_weighted)?", name):
         return f"j/j₀, {found[1]} % quantile by {'current' if found[2] else 'area'}"

@@ -34,7 +34,7 @@ def write_paraview_script(folder: Path) -> Path | None:
         "ORIGIN": origin,
         "NORMAL": normal,
         "ACROSS": 1 - section.axis,
-        "HOTTEST": finished.hot_place.tolist(),
+        "HOTTEST": (finished.hottest.place if finished.hottest is not None else finished.hot_place).tolist(),
         "RADIUS": finished.hottest.radius if finished.hottest is not None else 0.1,
         "BLOCK": finished.block.tolist(),
         "WINDOW": finished.window.tolist(),

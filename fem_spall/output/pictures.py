@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from fem_spall.output.files import atomic
 from fem_spall.output.finished import Finished
-from fem_spall.output.wording import with_error
+from fem_spall.output.wording import length_text, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from fem_spall.output.section import Section
 
 __all__ = ["Drawn", "draw_pictures"]
 
@@ -122,7 +124,7 @@ def _draw_section(finished: Finished) -> Figure:
         frame = Rectangle((window[0, 0], window[1, 0]), *np.ptp(window, axis=1), fill=False, ec="white", lw=1.0)
         axes[0].add_patch(frame)
         axes[1].set_title("Around the crack (white frame)")
-    _mark_hottest(axes[-1], finished, across, panels[-1])
+    _mark_hottest(axes[-1], finished, section, panels[-1])
     colour_bar(figure, image, axes, "Local / mean current density, $|j|/j_0$")
     return figure
 
@@ -133,12 +135,13 @@ def _side_by_side(panels: list[Floats]) -> tuple[Figure, list[Axes]]:
 
     aspect = [float(np.ptp(box[0]) / np.ptp(box[1])) for box in panels]
     height = min(4.0, 6.4 / (sum(aspect) + 0.25 * len(panels)))
-    figure = Figure(figsize=(height * sum(aspect) + 0.75 * len(panels) + 1.1, height + 1.0), layout="constrained")
+    width = max(height * sum(aspect) + 0.75 * len(panels) + 1.1, 5.0)  # room for the note below
+    figure = Figure(figsize=(width, height + 1.0), layout="constrained")
     axes = figure.subplots(1, len(panels), width_ratios=aspect, squeeze=False)
     return figure, list(axes[0])
 
 
-def _paint_section(axis: Axes, section: Any, box: Floats, norm: Any) -> Any:
+def _paint_section(axis: Axes, section: Section, box: Floats, norm: Any) -> Any:
     """Colour one panel, with equipotentials and the outline of the lithium; returns the coloured artist."""
     from matplotlib.collections import LineCollection
     from matplotlib.tri import Triangulation
@@ -178,12 +181,12 @@ def _electrode_bands(axis: Axes, finished: Finished, box: Floats) -> None:
     axis.set_ylim(low, high)
 
 
-def _mark_hottest(axis: Axes, finished: Finished, across: int, box: Floats) -> None:
-    """Ring the averaging ball at its true size and name its value."""
+def _mark_hottest(axis: Axes, finished: Finished, section: Section, box: Floats) -> None:
+    """Ring the averaging ball at its true size and name its value, if the section goes through it."""
     from matplotlib.patches import Circle
 
-    hottest = finished.hottest
-    if hottest is None:
+    hottest, across = finished.hottest, 1 - section.axis
+    if hottest is None or abs(hottest.place[section.axis] - section.position) > hottest.radius:
         return
     place = hottest.place[[across, 2]]
     axis.add_patch(Circle((place[0], place[1]), hottest.radius, fill=False, ec=HOT, lw=1.4))
@@ -191,7 +194,7 @@ def _mark_hottest(axis: Axes, finished: Finished, across: int, box: Floats) -> N
     side = 1 if place[0] < box[0].mean() else -1
     value, error = with_error(hottest.value, hottest.error)
     axis.annotate(
-        f"{value}{' ± ' if error else ''}{error} × mean\nover {hottest.radius * 1000:g} nm",
+        f"{value}{' ± ' if error else ''}{error} × mean\nover {length_text(hottest.radius)}",
         xy=(place[0], place[1] + inward * hottest.radius),
         xytext=(place[0] + side * 0.22 * np.ptp(box[0]), box[1, (inward + 1) // 2] - inward * 0.12 * np.ptp(box[1])),
         ha="center", va="center", color="black", fontsize=8,
@@ -202,10 +205,12 @@ def _mark_hottest(axis: Axes, finished: Finished, across: int, box: Floats) -> N
 
 def colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:
     """Add the shared logarithmic colour bar, and below the panels the line that says where it is capped and why."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator
 
     decades = np.log10(image.norm.vmax / image.norm.vmin)
-    locator = LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3 else (1.0,))
+    locator: Locator = LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0))
+    if decades < 0.5:
+        locator = MaxNLocator(5)
     bar = figure.colorbar(image, ax=axes, extend="both", ticks=locator, aspect=26, pad=0.02)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.minorticks_off()

@@ -15,7 +15,7 @@ from typing import Any
 from fem_spall.output.finished import UM, Finished, as_float
 from fem_spall.output.formulas import label, shown_unit
 from fem_spall.output.tables import table, text
-from fem_spall.output.wording import convenient, rounded, with_error
+from fem_spall.output.wording import convenient, length_text, rounded, with_error
 
 __all__ = ["answer", "contents", "figures", "results", "subtitle", "warnings"]
 
@@ -74,7 +74,7 @@ def _focusing(finished: Finished) -> str:
     depth = _depth(finished, z)
     sentence = (
         f"At its hottest place the lithium takes up <strong>{number}{' ± ' + error if error else ''} times</strong> "
-        f"the mean current density of the cell, averaged over a ball of {hottest.radius * 1000:g} nm radius. That "
+        f"the mean current density of the cell, averaged over a ball of {length_text(hottest.radius)} radius. That "
         f"place is at x = {x:.2f}, y = {y:.2f}, z = {z:.2f} µm{depth}."
     )
     if not error:
@@ -259,9 +259,10 @@ def _cracks(finished: Finished) -> str:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 _SECTION = (
-    "Vertical section through the hottest point. Colours: local over mean current density, on a logarithmic scale; "
-    "thin lines: equipotentials; black: surface of the lithium; ring: the averaging ball of the focusing factor at its "
-    "true size. Where a crack ends in a sharp edge the field has no largest value, so the colours are capped."
+    "Vertical section through the hottest point (without a lithium crack, through the largest field). Colours: local "
+    "over mean current density, on a logarithmic scale; thin lines: equipotentials; grey: lithium and voids; ring: the "
+    "averaging ball of the focusing factor at its true size. Where a crack ends in a sharp edge the field has no "
+    "largest value, so the colours are capped."
 )
 _CRACK = "Current density into the lithium, over the mean. The ring marks the hottest place."
 _DISTRIBUTION = (
@@ -277,8 +278,8 @@ def figures(finished: Finished, *, with_plot: bool) -> str:
         plot = (
             '<figure id="crack-figure"><div id="crack-plot" role="img" aria-label="Rotatable crack surface coloured by '
             'the current density into the lithium"></div>'
-            "<figcaption>Current density into the lithium over the mean, on a logarithmic, capped scale. Drag to turn, "
-            "scroll to zoom, point to read. Blue dot: the hottest place.</figcaption>"
+            '<figcaption class="screen">Current density into the lithium over the mean, on a logarithmic, capped scale. '
+            "Drag to turn, scroll to zoom, point to read. Blue dot: the hottest place.</figcaption>"
             f'<div class="still">{crack}</div></figure>'
         )
     else:

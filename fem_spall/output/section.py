@@ -53,6 +53,14 @@ class Section:
     floor: float
     cap: float
 
+    @property
+    def filled(self) -> float:
+        """Share of the section's bounding box that is electrolyte."""
+        corner = self.points[self.triangles]
+        a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+        area = 0.5 * np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()
+        return float(area / np.prod(np.ptp(self.points, axis=0)))
+
 
 def cut(finished: Finished) -> Section | None:
     """Return the section through the hottest point, or None where fields or surface are missing."""
@@ -61,14 +69,24 @@ def cut(finished: Finished) -> Section | None:
         return None
     import pyvista as pv
 
-    axis, across = finished.section_axis, 1 - finished.section_axis
+    mesh = pv.read(path)
+    if len(finished.crack_faces):
+        return _cut(finished, mesh, finished.section_axis)
+    # Without a lithium crack the section with less electrolyte is the one that shows a void.
+    both = [section for axis in (1, 0) if (section := _cut(finished, mesh, axis)) is not None]
+    return min(both, key=lambda section: section.filled, default=None)
+
+
+def _cut(finished: Finished, mesh: Any, axis: int) -> Section | None:
+    """Return the section with the given normal."""
+    across = 1 - axis
     block = finished.block[axis]
     # A plane exactly in a face of the block would cut nothing.
     inset = 1e-6 * np.ptp(block)
     position = float(np.clip(finished.hot_place[axis], block[0] + inset, block[1] - inset))
     origin = np.zeros(3)
     origin[axis] = position
-    near = _near_plane(pv.read(path), axis, position).cell_data_to_point_data(pass_cell_data=False)
+    near = _near_plane(mesh, axis, position).cell_data_to_point_data(pass_cell_data=False)
     plane = near.slice(normal="xy"[axis], origin=origin).triangulate()
     if not plane.n_cells:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["convenient", "rounded", "with_error"]
+__all__ = ["convenient", "length_text", "rounded", "with_error"]
 
 # SI unit of the record -> (unit to show, factor); the usual units of a battery laboratory.
 _SHOWN = {
@@ -32,6 +32,11 @@ def convenient(unit: str) -> tuple[str, float]:
     plain = re.sub(r"\s*\*\s*|\s+", " ", unit.strip().replace("**", "^").replace("²", "^2").replace("·", " "))
     plain = plain.replace("Ω", "ohm").replace("A m^-3/2", "A/m^1.5").replace("A m^-2", "A/m^2").replace("V m^-1", "V/m")
     return _SHOWN.get(plain, (unit, 1.0))
+
+
+def length_text(micrometres: float) -> str:
+    """Return a short length as people say it: 250 nm, 1.5 µm."""
+    return f"{micrometres:g} µm" if micrometres >= 1 else f"{micrometres * 1000:g} nm"
 
 
 def rounded(value: float, digits: int = 4) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from fem_spall.output import pictures
 from fem_spall.output.finished import Finished, area_percentile
 from fem_spall.output.raster import Camera, visible
 from fem_spall.output.section import cut
-from fem_spall.output.wording import convenient, rounded, with_error
+from fem_spall.output.wording import convenient, length_text, rounded, with_error
 from tests.result_folder import CENTRE, RADIUS, result, write_result_folder
 
 
@@ -84,6 +85,22 @@ def test_section_goes_through_the_hottest_point_and_matches_the_exact_field(fold
     assert section.potential.max() == pytest.approx(0.05, rel=0.01)
     assert 2.2 < section.cap < 3.0  # the exact largest value is 3, at one point
     assert np.ptp(section.outline[..., 1]) == pytest.approx(RADIUS, rel=0.01)
+
+
+def test_without_a_lithium_crack_the_section_shows_the_void(tmp_path: Path) -> None:
+    # Bug caught: a section through some corner of the flat electrode, past the pore.
+    folder = write_result_folder(tmp_path)
+    surface = pv.read(folder / "crack_surface.vtp")
+    flat = surface.extract_cells(np.flatnonzero(surface.cell_data["surface"] == 0)).extract_surface(algorithm=None)
+    flat.field_data["surface_names"] = np.array(["+z"])
+    flat.save(folder / "crack_surface.vtp")
+    record = result()
+    record["metrics"]["fef_r250nm"]["place_m"] = [0.0, 0.0, 50e-6]
+    record["metrics"]["max_field_on_mesh"]["place_m"] = [14e-6, 15e-6, 47e-6]
+    (folder / "result.json").write_text(json.dumps(record))
+    section = cut(Finished.read(folder))
+    assert section is not None
+    assert (section.axis, section.position) == (1, pytest.approx(15.0))  # through the middle, not x = 14 um
 
 
 def record_with(faces_of: pv.PolyData, place: list[float]) -> Finished:
@@ -157,4 +174,6 @@ def test_numbers_read_well() -> None:
     assert rounded(-0.00123456, 3) == "−0.00123"
     assert convenient("A/m^2") == ("mA/cm²", 0.1)
     assert convenient("ohm*m^2") == convenient("ohm m^2") == ("Ω cm²", 1e4)
+    assert length_text(0.25) == "250 nm"
+    assert length_text(1.5) == "1.5 µm"
     assert convenient("furlong") == ("furlong", 1.0)
