@@ -278,8 +278,8 @@ def figures(finished: Finished, *, with_plot: bool) -> str:
         plot = (
             '<figure id="crack-figure"><div id="crack-plot" role="img" aria-label="Rotatable crack surface coloured by '
             'the current density into the lithium"></div>'
-            '<figcaption class="screen">Current density into the lithium over the mean, on a logarithmic, capped scale. '
-            "Drag to turn, scroll to zoom, point to read. Blue dot: the hottest place.</figcaption>"
+            '<figcaption class="screen">Current density into the lithium over the mean, on a logarithmic, capped '
+            "scale. Drag to turn, scroll to zoom, point to read. Blue dot: the hottest place.</figcaption>"
             f'<div class="still">{crack}</div></figure>'
         )
     else:
