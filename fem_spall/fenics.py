@@ -23,6 +23,7 @@ import dolfinx  # noqa: E402
 import dolfinx.fem.petsc  # noqa: E402
 import platformdirs  # noqa: E402
 import ufl  # noqa: E402
+from ffcx.options import FFCX_DEFAULT_OPTIONS  # noqa: E402
 from petsc4py import PETSc  # noqa: E402
 
 __all__ = ["MPI", "PETSc", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache", "integrate", "ufl"]
@@ -67,14 +68,21 @@ def _jit_options() -> dict[str, Any]:
     }
 
 
+def _compiler_options() -> dict[str, Any]:
+    """Options of the form generator, all given for the same reason."""
+    return {name: default for name, (_, default, _, _) in FFCX_DEFAULT_OPTIONS.items()} | {"scalar_type": "float64"}
+
+
 def compile_form(form: Any) -> Any:
     """Compiled form of a UFL form."""
-    return dolfinx.fem.form(form, form_compiler_options={"scalar_type": "float64"}, jit_options=_jit_options())
+    return dolfinx.fem.form(form, form_compiler_options=_compiler_options(), jit_options=_jit_options())
 
 
 def compile_expression(expression: Any, points: Any) -> Any:
     """Compiled pointwise expression at reference points (p, 3)."""
-    return dolfinx.fem.Expression(expression, points, jit_options=_jit_options())
+    return dolfinx.fem.Expression(
+        expression, points, form_compiler_options=_compiler_options(), jit_options=_jit_options()
+    )
 
 
 def integrate(form: Any, comm: Any) -> float:
