@@ -113,11 +113,11 @@ class Evaluation:
         """Potential of the counter over the plating electrode, V, if it has one."""
         face = self.case.electrodes.counter.face
         if face in self.solution.problem.contact:
-            return self.solution.problem.contact[face][1]
+            return self.solution.problem.contact[face][1] * self.solution.factor
         law = self.case.electrodes.counter.interface
         if face not in self.solution.problem.fixed or law.kind == "exact_potential":
             return None
-        return float(self.solution.problem.fixed[face](np.zeros((3, 1)))[0])
+        return float(self.solution.problem.fixed[face](np.zeros((3, 1)))[0]) * self.solution.factor
 
 
 def length_name(length: float) -> str:

@@ -62,6 +62,7 @@ class Solution:
     height_moment: float  # Σ z_i R_i, A m
     boundary_moment: float  # −∮ φ (σn)_z ds, A m
     phi_range: tuple[float, float]
+    factor: float = 1.0  # all of the above over the solution of the problem as it is posed
 
     def scaled(self, factor: float) -> Solution:
         """The solution at ``factor`` times the voltage; the problem is linear."""
@@ -71,7 +72,7 @@ class Solution:
         return Solution(
             self.problem, phi, self.report, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
-            self.height_moment * factor, self.boundary_moment * factor, (low, high),
+            self.height_moment * factor, self.boundary_moment * factor, (low, high), self.factor * factor,
         )  # fmt: skip
 
 
