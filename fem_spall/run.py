@@ -177,8 +177,11 @@ def _solve(
     if (scratch / "failure.json").exists():
         raise read_failure(scratch / "failure.json")
     if done.returncode != 0 or not (scratch / "stage.json").exists():
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise SolveError(3, f"{ranks} ranks", f"the parallel solve died, saying {said[:200]}", "try --ranks 1")
+        trace = scratch / "traceback.txt"
+        said = trace.read_text() if trace.exists() else done.stderr.strip() or done.stdout.strip() or "nothing"
+        raise SolveError(
+            3, f"{ranks} ranks", f"the parallel solve died, saying {said.splitlines()[-1][:200]}", "try --ranks 1"
+        )
     loaded: dict[str, Any] = json.loads((scratch / "stage.json").read_text())
     return loaded
 

@@ -2,7 +2,7 @@
 
 In serial :func:`solve_stage` is called by the run; with several ranks the run starts
 ``mpiexec python -m mpi4py -m fem_spall.stage FOLDER``, which loads ``job.json`` and ``mesh.npz`` from the
-folder and leaves ``stage.json`` (or ``failure.json``) there.
+folder and leaves ``stage.json`` (or ``failure.json``, or after a bug ``traceback.txt``) there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -276,17 +277,19 @@ def _record(case: Case, e: Evaluation, coarse: dict[str, Any] | None, geometry: 
 def main(folder: Path) -> None:
     """Do the job of a folder on all ranks of the world."""
     comm = MPI.COMM_WORLD
-    job = json.loads((folder / "job.json").read_text())
-    case = Case.model_validate(job["case"])
-    arrays = MeshArrays.load(folder / "mesh.npz") if comm.rank == 0 else None
     try:
-        record = solve_stage(case, arrays, comm, Path(job["result"]), Silent())
-    except SpallError as error:
-        # Other ranks may be waiting for this one; the failure file tells the parent what happened.
-        write_failure(folder / "failure.json", error)
+        job = json.loads((folder / "job.json").read_text())
+        arrays = MeshArrays.load(folder / "mesh.npz") if comm.rank == 0 else None
+        record = solve_stage(Case.model_validate(job["case"]), arrays, comm, Path(job["result"]), Silent())
+        if comm.rank == 0:
+            (folder / "stage.json").write_text(json.dumps(record))
+    except BaseException as error:
+        # Other ranks may be waiting for this one, and PETSc's own end would wait for them: so at once.
+        if isinstance(error, SpallError):
+            write_failure(folder / "failure.json", error)
+        else:
+            (folder / "traceback.txt").write_text(traceback.format_exc())  # the launcher may drop what is printed
         comm.Abort(1)
-    if comm.rank == 0:
-        (folder / "stage.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -240,7 +240,9 @@ def main(folder: Path) -> int:
 def write_failure(path: Path, error: SpallError) -> None:
     """Write a refusal so that :func:`read_failure` can raise it again elsewhere."""
     kind = type(error).__name__
-    path.write_text(json.dumps([kind, error.detail, error.where, error.reason, error.cure]))
+    aside = path.with_name(f"{os.getpid()}-{path.name}")  # several ranks may say the same at once
+    aside.write_text(json.dumps([kind, error.detail, error.where, error.reason, error.cure]))
+    aside.replace(path)
 
 
 def read_failure(path: Path) -> SpallError:
