@@ -139,6 +139,15 @@ class Case(Model):
                 raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
         return self
 
+    @model_validator(mode="after")
+    def _degree_fits_order(self) -> Case:
+        if self.mesh.order == 2 and self.solver.degree == 1:
+            raise ValueError(
+                "mesh.order 2 needs solver.degree 2: with degree 1 on curved cells the balances do not hold. "
+                "Leave mesh.order out or set solver.degree to 2"
+            )
+        return self
+
     @property
     def block(self) -> Block:
         """The block with the face the cracks belong to."""
