@@ -168,7 +168,7 @@ def case_of(**parts: Any) -> Case:
         "electrolyte": {"size": ["20 um", "30 um", "50 um"], "conductivity": "0.1 S/m"},
         "electrodes": {"plating": {"face": "+z", "potential": "0 V"}, "counter": {"face": "-z", "potential": "50 mV"}},
         "mesh": {"size_min": "2 um", "size_max": "10 um", "refine_tips": False},
-        "solver": {"degree": 2, "tolerance": 1e-12},
+        "solver": {"degree": 2, "tolerance": 1e-11},
         "output": {"fields": False, "report": False, "pictures": False},
     }
     return Case.model_validate(data | parts)
