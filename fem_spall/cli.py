@@ -265,7 +265,7 @@ def schema() -> None:
 
 @app.command
 def report(folder: Path, /) -> None:
-    """Write report.html of a finished run once more, from its record and figures.
+    """Draw the pictures and the report of a finished run once more, from its record and fields.
 
     For instance:
 
@@ -276,9 +276,9 @@ def report(folder: Path, /) -> None:
     folder
         Folder of a finished run.
     """
-    from fem_spall.output.report import write_report
+    from fem_spall.run import present_again
 
-    print(write_report(folder))
+    print(present_again(folder))
 
 
 @app.command

@@ -15,7 +15,7 @@ from fem_spall import __version__
 from fem_spall.case import Case
 from fem_spall.case_file import case_hash, write_case
 from fem_spall.crack import CrackSurface, TriangulatedCrack
-from fem_spall.errors import Interrupted, SolveError, SpallError
+from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.worker import read_failure
@@ -23,7 +23,7 @@ from fem_spall.output.folder import ResultFolder
 from fem_spall.progress import Progress, Silent
 from fem_spall.warn import warnings_of
 
-__all__ = ["run_case"]
+__all__ = ["present_again", "run_case"]
 
 PACKAGES = ("fem-spall", "dolfinx-solver-real", "gmsh", "manifold3d", "mmgpy", "numpy", "scipy", "pyvista", "vtk")
 
@@ -125,11 +125,10 @@ def _run(
 
     clock = time.perf_counter()
     record = _complete(case, record, surfaces, overrides)
-    result.write_record({**record, "status": "writing", "seconds": seconds})
+    record["seconds"] = seconds
     _present(case, result, record, progress)
     seconds["output"] = time.perf_counter() - clock
     seconds["total"] = time.perf_counter() - begin
-    record["seconds"] = seconds
     progress.done()
     result.write_text("log.txt", "".join(progress.lines))
     record["files"] = result.manifest()
@@ -229,19 +228,48 @@ def _versions() -> dict[str, str]:
 
 
 def _present(case: Case, result: ResultFolder, record: dict[str, Any], progress: Progress) -> None:
-    """Pictures, ParaView script and report; a picture that fails costs a warning, not the run."""
+    """Pictures, ParaView script and report; a picture that fails costs a warning, not the run.
+
+    They read the folder, so the record goes there first, its status saying that it is not complete.
+    """
     from fem_spall.output.paraview import write_paraview_script
     from fem_spall.output.report import write_report
 
+    result.write_record({"status": "writing", **record})
     if case.output.fields:
         write_paraview_script(result.path)
     if case.output.pictures and case.output.fields:
         from fem_spall.output.pictures import draw_pictures
 
         progress.stage("pictures")
-        for problem in draw_pictures(result.path)[1]:
+        for problem in draw_pictures(result.path).warnings:
             record["warnings"].append({"kind": "pictures", "text": problem})
             progress.note(problem)
     if case.output.report:
         progress.stage("report")
+        result.write_record({"status": "writing", **record})
         write_report(result.path)
+
+
+def present_again(folder: Path) -> Path:
+    """Draw pictures, ParaView script and report of a finished run once more; return the report.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds no finished run.
+    """
+    from fem_spall.output.paraview import write_paraview_script
+    from fem_spall.output.pictures import draw_pictures
+    from fem_spall.output.report import write_report
+
+    if not (folder / "result.json").is_file():
+        raise OutputError(20, str(folder), "holds no finished run", "run the case first")
+    if (folder / "fields.pvd").is_file():
+        write_paraview_script(folder)
+        draw_pictures(folder)
+    report = write_report(folder)
+    result = ResultFolder(folder, overwrite=False)
+    record = json.loads((folder / "result.json").read_text())
+    result.write_record({**record, "files": result.manifest()})
+    return report

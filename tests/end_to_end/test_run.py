@@ -79,7 +79,8 @@ def test_the_folder_is_complete_and_its_hashes_are_true(lens: Path) -> None:
     names = {entry["path"] for entry in result["files"]}
     wanted = {
         "case.yaml", "case.resolved.yaml", "fields.pvd", "fields/fields.vtu", "crack_surface.vtp", "log.txt",
-        "open_in_paraview.py", "mesh/volume.msh", "mesh/quality.json", "figures/flux_distribution.csv", "inputs/lens.stl",
+        "open_in_paraview.py", "mesh/volume.msh", "mesh/quality.json", "figures/flux_distribution.csv",
+        "inputs/lens.stl",
     }  # fmt: skip
     assert wanted <= names
     assert not [p for p in lens.rglob(".*") if p.name != ".lock"]
