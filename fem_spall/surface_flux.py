@@ -61,8 +61,7 @@ class LithiumFlux:
     @cached_property
     def areas(self) -> NDArray[np.float64]:
         """Area of each facet, both faces of a sheet counted, (k,) float, m^2."""
-        return np.asarray(_samples(self.points, self.facets, 1 if self.facets.shape[1] == 3 else 4)[2].sum(axis=1)
-                          * self.sides)  # fmt: skip
+        return np.asarray(_samples(self.points, self.facets, *_gauss())[1].sum(axis=1) * self.sides)
 
     @cached_property
     def sizes(self) -> NDArray[np.float64]:
@@ -77,9 +76,9 @@ class LithiumFlux:
 
     def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Current densities, ascending, and the area that has each; (s,) float, A/m^2 and m^2."""
-        shape, weights = _samples(self.points, self.facets, 4)[1:]
+        shape, parts = _equal_parts(4)
+        weights = (_samples(self.points, self.facets, shape, parts)[1] * self.sides[:, None]).ravel()
         values = (self.density @ shape.T).ravel()
-        weights = (weights * self.sides[:, None]).ravel()
         order = np.argsort(values, kind="stable")
         return values[order], weights[order]
 
@@ -164,7 +163,8 @@ class LithiumFlux:
         if index.size == 0:
             index = np.asarray([tree.query(centre)[1]], dtype=np.int64)
         pieces = int(np.clip(np.ceil(PIECES * self.sizes[index].max() / radius), 1, 40))
-        where, shape, weights = _samples(self.points, self.facets[index], pieces)
+        shape, parts = _equal_parts(pieces)
+        where, weights = _samples(self.points, self.facets[index], shape, parts)
         inside = ((where - centre) ** 2).sum(axis=2) <= radius**2
         weights = weights * self.sides[index][:, None] * inside
         total = weights.sum()
@@ -179,28 +179,38 @@ def _thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.int64]:
     return np.sort(np.unique(cubes, axis=0, return_index=True)[1])
 
 
-def _samples(
-    points: NDArray[np.float64], facets: NDArray[np.int64], pieces: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Centroids of ``pieces``^2 equal parts of each facet's reference triangle.
+def _gauss() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radon's rule of degree 5 on a triangle: barycentric points (7, 3) and weights (7,), which add up to one."""
+    root = np.sqrt(15.0)
+    a, b = (6 - root) / 21, (6 + root) / 21
+    shape = [[1 / 3] * 3, *(np.roll([1 - 2 * x, x, x], k) for x in (a, b) for k in range(3))]
+    return np.array(shape), np.array([9 / 40] + 3 * [(155 - root) / 1200] + 3 * [(155 + root) / 1200])
 
-    Positions (k, q, 3), barycentric coordinates (q, 3) and areas (k, q) of the parts; six-node facets are
-    taken with their curvature.
-    """
+
+def _equal_parts(pieces: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centroids of ``pieces``^2 equal parts of a triangle, barycentric (q, 3), and their weights (q,)."""
     i, j = np.meshgrid(np.arange(pieces), np.arange(pieces), indexing="ij")
     up = (i + j < pieces).ravel()
     down = (i + j < pieces - 1).ravel()
     corner = np.stack([i.ravel(), j.ravel()], axis=1)
     xi = np.concatenate([corner[up] + 1 / 3, corner[down] + 2 / 3]) / pieces
-    shape = np.stack([1 - xi.sum(axis=1), xi[:, 0], xi[:, 1]], axis=1)
+    return np.stack([1 - xi.sum(axis=1), xi[:, 0], xi[:, 1]], axis=1), np.full(len(xi), 1 / pieces**2)
+
+
+def _samples(
+    points: NDArray[np.float64], facets: NDArray[np.int64], shape: NDArray[np.float64], parts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions (k, q, 3) of barycentric points (q, 3) on each facet, and the areas (k, q) they stand for.
+
+    Six-node facets are taken with their curvature.
+    """
     nodes = points[facets]
     if facets.shape[1] == 3:
         cross = np.cross(nodes[:, 1] - nodes[:, 0], nodes[:, 2] - nodes[:, 0])
-        area = np.linalg.norm(cross, axis=1)[:, None] / (2 * pieces**2)
-        return shape @ nodes, shape, np.broadcast_to(area, (len(facets), len(xi)))
+        return shape @ nodes, np.linalg.norm(cross, axis=1)[:, None] / 2 * parts
     values, d_xi, d_eta = _six_node(shape)
     cross = np.cross(np.einsum("qn,knd->kqd", d_xi, nodes), np.einsum("qn,knd->kqd", d_eta, nodes))
-    return np.einsum("qn,knd->kqd", values, nodes), shape, np.linalg.norm(cross, axis=2) / (2 * pieces**2)
+    return np.einsum("qn,knd->kqd", values, nodes), np.linalg.norm(cross, axis=2) / 2 * parts
 
 
 def _six_node(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -226,8 +236,10 @@ def lithium_flux(solution: Solution) -> tuple[LithiumFlux, dict[str, tuple[float
     facets, surface = _facets(arrays, names)
     points = arrays.points * arrays.unit
     sides = np.where(np.isin(surface, [names.index(s) for s in solution.problem.mesh.sheets if s in names]), 2.0, 1.0)
-    _, shape, weights = _samples(points, facets, 1 if facets.shape[1] == 3 else 4)
-    hats = (weights @ shape) * sides[:, None]  # integral of each corner's hat over the facet
+    shape, parts = _gauss()
+    hats = (_samples(points, facets, shape, parts)[1] @ shape) * sides[
+        :, None
+    ]  # integral of each corner's hat over the facet
     count = len(points)
     fixed = np.isin(surface, [i for i, name in enumerate(names) if name in solution.problem.fixed])
     hat_fixed = np.bincount(facets[fixed, :3].ravel(), hats[fixed].ravel(), minlength=count)
