@@ -20,6 +20,7 @@ from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.worker import read_failure
 from fem_spall.output.folder import ResultFolder
+from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
 from fem_spall.warn import warnings_of
 
@@ -119,7 +120,7 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
         arrays = mesh_in_child(case, surfaces, Path(scratch))
         seconds["mesh"] = time.perf_counter() - clock
-        result.write_mesh(arrays)
+        write_mesh(arrays, result.path)
         record = _solve(case, arrays, result, Path(scratch), ranks, progress)
     seconds |= {"solve": 0.0, "adapt": 0.0} | record.pop("seconds")
 

@@ -30,6 +30,7 @@ from fem_spall.mesh.worker import write_failure
 from fem_spall.metrics import Evaluation, distribution_table, evaluate, with_errors
 from fem_spall.output.fields import raw_maximum, write_surface, write_volume
 from fem_spall.output.files import atomic_text
+from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
 from fem_spall.solve import Solution, solve
 from fem_spall.surface_flux import RESOLVED
@@ -75,6 +76,8 @@ def solve_stage(
     levels: list[dict[str, int]] = []
     if case.mesh.refine_tips:
         mesh, solutions[0], levels = _resolve_lengths(case, mesh, solutions[0], progress)
+        if mesh.arrays is not None and levels:
+            write_mesh(mesh.arrays, folder)
     geometry = _geometry(case, mesh)
     seconds["adapt"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -144,7 +147,7 @@ def _resolve_lengths(
 def _foci(case: Case, solution: Solution) -> list[Focus]:
     """Places that hold the largest ball means but are too coarse for them, on rank 0."""
     evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
-    lithium = evaluation.flux.only(evaluation.plating_names)
+    lithium = evaluation.flow.only(evaluation.plating_names)
     centres = evaluation.crack_names or evaluation.plating_names
     foci = []
     for length in case.metrics.averaging_lengths:

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw
 from fem_spall.errors import GeometryError
@@ -132,6 +132,12 @@ class Crack(Model):
     contents: Literal["lithium", "void"] = "lithium"
     contact: Literal["plating"] = "plating"
     interface: InterfaceLaw = FixedPotential()
+
+    @model_validator(mode="after")
+    def _a_void_conducts_nothing(self) -> Self:
+        if self.contents == "void" and not isinstance(self.interface, FixedPotential):
+            raise ValueError("a void has no interface to lithium. Leave interface out, or set contents to lithium")
+        return self
 
 
 class TriangulatedCrack(Crack):

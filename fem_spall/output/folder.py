@@ -12,7 +12,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from fem_spall.errors import OutputError, SpallError
-from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.output.files import atomic, atomic_text, file_entry
 
 __all__ = ["ResultFolder"]
@@ -105,16 +104,6 @@ class ResultFolder:
         except OutputError:
             return file
         return target.relative_to(self.path)
-
-    def write_mesh(self, arrays: MeshArrays) -> None:
-        """Write ``mesh/volume.msh`` (gmsh 4.1, physical groups by name) and ``mesh/quality.json``."""
-        from fem_spall.output.msh import write_msh
-
-        folder = self.path / "mesh"
-        folder.mkdir(exist_ok=True)
-        with atomic(folder / "volume.msh") as aside:
-            write_msh(arrays, aside)
-        atomic_text(folder / "quality.json", json.dumps(arrays.info, indent=1) + "\n")
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``result.json``."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.output.files import atomic, atomic_text
 
-__all__ = ["write_msh"]
+__all__ = ["write_mesh", "write_msh"]
 
 # gmsh's element types: 3- and 6-node triangle, 4- and 10-node tetrahedron.
 _TYPES = {3: 2, 6: 9, 4: 4, 10: 11}
+
+
+def write_mesh(mesh: MeshArrays, folder: Path) -> None:
+    """Write ``mesh/volume.msh`` and ``mesh/quality.json`` of a result folder."""
+    (folder / "mesh").mkdir(exist_ok=True)
+    with atomic(folder / "mesh" / "volume.msh") as aside:
+        write_msh(mesh, aside)
+    atomic_text(folder / "mesh" / "quality.json", json.dumps(mesh.info, indent=1) + "\n")
 
 
 def write_msh(mesh: MeshArrays, path: Path) -> None:
