@@ -109,6 +109,11 @@ class Evaluation:
         return given if given is not None else self.total_current / self.cross_section
 
     @property
+    def flow(self) -> LithiumFlux:
+        """The surface flux counted along the total current: focusing reads the same when lithium is stripped."""
+        return self.flux if self.total_current >= 0 else replace(self.flux, density=-self.flux.density)
+
+    @property
     def voltage(self) -> float | None:
         """Potential of the counter over the plating electrode, V, if it has one."""
         face = self.case.electrodes.counter.face
@@ -177,10 +182,10 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
 def _distribution(e: Evaluation) -> Iterator[Metric]:
     names = e.crack_names or e.plating_names
     where = "the cracks" if e.crack_names else "the plating electrode"
-    density, area = e.flux.only(names).distribution()
+    density, area = e.flow.only(names).distribution()
     if density.size == 0:
         return
-    focusing, total = density / e.reference, area.sum()
+    focusing, total = density / abs(e.reference), area.sum()
     by_current = np.abs(density) * area
     for weights, suffix, word in ((area, "", "area"), (by_current, "_current_weighted", "current")):
         rank = (np.cumsum(weights) - weights / 2) / weights.sum()
@@ -202,7 +207,7 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
 
 def _tip(e: Evaluation) -> Iterator[Metric]:
     centres = e.crack_names or e.plating_names
-    lithium = e.flux.only(e.plating_names)
+    lithium = e.flow.only(e.plating_names)
     for length in e.case.metrics.averaging_lengths:
         name = f"fef_r{length_name(length)}"
         definition = (
@@ -216,18 +221,18 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
         if length < RESOLVED * mean.local_size:
             why = (
                 f"the radius must be at least {RESOLVED:g} local mesh sizes; the size there is "
-                f"{mean.local_size * 1e9:.3g} nm. Lower mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
+                f"{mean.local_size * 1e9:.0f} nm. Lower mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
             )
             yield replace(metric, absent=why)
         elif mean.beyond > BEYOND * mean.value:
             why = (
-                f"places the mesh is too coarse for may be hotter (about {mean.beyond / e.reference:.3g}); lower "
+                f"places the mesh is too coarse for may be hotter (about {mean.beyond / abs(e.reference):.3g}); lower "
                 f"mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
             )
             yield replace(metric, absent=why)
         else:
             x, y, z = (float(v) for v in mean.centre)
-            yield replace(metric, value=mean.value / e.reference, place=(x, y, z))
+            yield replace(metric, value=mean.value / abs(e.reference), place=(x, y, z))
 
 
 def _raw(e: Evaluation) -> Iterator[Metric]:
@@ -273,13 +278,13 @@ def with_errors(fine: dict[str, Metric], coarse: dict[str, Metric] | None) -> di
 
 def distribution_table(e: Evaluation) -> NDArray[np.float64]:
     """Rows (j/j0, share of area above, share of current above), at most 500, ascending in j/j0."""
-    density, area = e.flux.only(e.crack_names or e.plating_names).distribution()
+    density, area = e.flow.only(e.crack_names or e.plating_names).distribution()
     if density.size == 0:
         return np.empty((0, 3))
     current = density * area
     above_area = 1 - np.cumsum(area) / area.sum()
     above_current = 1 - np.cumsum(current) / current.sum()
-    rows = np.stack([density / e.reference, above_area, above_current], axis=1)
+    rows = np.stack([density / abs(e.reference), above_area, above_current], axis=1)
     # Equal steps in the logarithm of the share above, so that the tail is kept.
     tail = np.clip(above_area, area.min() / area.sum(), 1.0)
     marks = np.geomspace(1.0, tail.min(), 500)
