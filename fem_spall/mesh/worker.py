@@ -138,8 +138,11 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             continue
         break
     else:
-        if len(failures) == 1:
-            raise last
+        if remesher == "none":
+            raise MeshingError(
+                last.detail, last.where, f"the surface as it is does not make a mesh: {last.reason}",
+                "use mesh.remesher: auto",
+            )  # fmt: skip
         raise MeshingError(
             last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}", last.cure
         )
