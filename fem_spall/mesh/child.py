@@ -15,7 +15,7 @@ import numpy as np
 
 from fem_spall.case import Case
 from fem_spall.crack import CrackSurface
-from fem_spall.errors import LimitError, MeshingError
+from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.worker import read_failure
@@ -56,7 +56,7 @@ def mesh_in_child(
     LimitError
         If the child ran out of time or memory; it has been killed.
     SpallError
-        Whatever the child refused, or MeshingError if it died.
+        Whatever the child refused; MeshingError if it died; SetupError if it lacks a library.
     """
     job = {
         "parent": os.getpid(),
@@ -87,6 +87,10 @@ def mesh_in_child(
         raise read_failure(folder / "failure.json")
     if child.returncode != 0 or not (folder / "mesh.npz").exists():
         tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        if "cannot open shared object file" in tail[0]:
+            raise SetupError(
+                10, "mesher", f"a system library is missing: {tail[0][:200]}", "`fem-spall doctor` names its package"
+            )
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
         raise MeshingError(
             35, "mesher", f"the meshing process died with {how}: {tail[0][:200]}",
