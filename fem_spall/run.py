@@ -64,6 +64,7 @@ def run_case(
         Whatever stops the run; ``failure.json`` in the folder then says the same.
     """
     log = _Log(progress or Silent())
+    _refuse_inputs_within(case, source, folder)
     with ResultFolder(folder, overwrite=overwrite) as result:
         try:
             return _run(case, source, result, overrides, ranks, log)
@@ -74,6 +75,18 @@ def run_case(
             stopped = Interrupted(1, str(folder), "the run was interrupted", "start it again with --overwrite")
             result.fail(stopped, log.lines)
             raise stopped from None
+
+
+def _refuse_inputs_within(case: Case, source: Path, folder: Path) -> None:
+    """Raise if the result folder, which is cleared first, holds what the run reads."""
+    for file in (source, *(getattr(crack, "file", None) for crack in case.cracks)):
+        if file is not None and file.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(
+                6,
+                str(folder),
+                f"holds {file.name}, which the run reads",
+                "choose another -o folder, or copy it elsewhere",
+            )
 
 
 class _Log:
@@ -108,8 +121,8 @@ def _run(
 ) -> dict[str, Any]:
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
-    result.write_text("case.yaml", source.read_text())
     result.write_text("case.resolved.yaml", write_case(_self_contained(case, result)))
+    result.write_text("case.yaml", source.read_text())
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
     surfaces = build_surfaces(case)

@@ -21,6 +21,8 @@ OWN = (
     "result.json", "failure.json", "manifest.json", "case.yaml", "case.resolved.yaml", "report.html", "fields.pvd",
     "fields", "crack_surface.vtp", "open_in_paraview.py", "mesh", "figures", "inputs", "log.txt",
 )  # fmt: skip
+#: What only a run writes, and at its beginning; without it a folder is somebody else's, whatever it holds.
+MARKS = {"case.resolved.yaml", "failure.json"}
 
 
 class ResultFolder:
@@ -49,14 +51,14 @@ class ResultFolder:
                 2, str(self.path), "is in use by another run", "wait for it or choose another -o folder"
             ) from None
         except OSError as error:
-            raise OutputError(
-                3, str(self.path), f"cannot be used: {error.strerror}", "choose another -o folder"
-            ) from None
+            raise self._unusable(error) from None
         self._lock = lock
         try:
             self._clear()
-        except BaseException:
-            lock.release()
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise self._unusable(error) from None
             raise
         return self
 
@@ -64,14 +66,22 @@ class ResultFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the folder go."""
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
-            self._lock.release()
+            # In this order: a lock file that is free but still there could be taken by another run, then removed.
             (self.path / ".lock").unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def _unusable(self, error: OSError) -> OutputError:
+        return OutputError(3, str(self.path), f"cannot be used: {error.strerror}", "choose another -o folder")
 
     def _clear(self) -> None:
         present = {entry.name for entry in self.path.iterdir()} - {".lock"}
-        foreign = sorted(name for name in present - set(OWN) if not name.startswith("."))
-        if foreign and "case.yaml" not in present:
+        foreign = sorted(name for name in present if not name.startswith("."))
+        if foreign and not MARKS & present:
             raise OutputError(
                 4, str(self.path), f"holds files that are not of a run ({', '.join(foreign[:3])})",
                 "choose an empty -o folder",
@@ -81,7 +91,8 @@ class ResultFolder:
                 5, str(self.path), "holds a result already", "add --overwrite or choose another -o folder"
             )
         (self.path / "result.json").unlink(missing_ok=True)  # first: from now on the folder is not complete
-        for name in sorted(present & set(OWN)):
+        # The marks last: a folder that could only be cleared in part stays ours.
+        for name in sorted(present & set(OWN), key=lambda name: name in MARKS):
             target = self.path / name
             if target.is_dir():
                 shutil.rmtree(target)
