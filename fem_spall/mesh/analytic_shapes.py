@@ -188,7 +188,7 @@ def _set_sizes(
 ) -> None:
     """A background size field: the least over sample points of their size plus slope times distance."""
     points, sizes = [np.empty((0, 3))], [np.empty(0)]
-    for name in surfaces.keys() - FACES.keys():
+    for name in (name for name in surfaces if name not in FACES):
         where, radius = _radii(gmsh, surfaces[name], smallest, box)
         if radius.size == 0:
             continue
