@@ -8,17 +8,18 @@ that is silently empty or scrambled would only show up as a wrong current.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.mesh_words import as_floats, as_polygon, decoded, fans, shown
+from fem_spall.crack.ply_reader import read_ply
 from fem_spall.crack.triangles import weld
 from fem_spall.errors import InputFileError
 
@@ -109,8 +110,6 @@ def _bytes(path: Path) -> bytes:
 
 def _format(path: Path, data: bytes) -> tuple[str, Callable[[Path, bytes], tuple[Floats, Ints]]]:
     """Name the format and the function that reads it."""
-    from fem_spall.crack.ply_reader import read_ply
-
     where = str(path)
     for magic, what, cure in FOREIGN:
         if data.startswith(magic):
@@ -258,83 +257,6 @@ def _off(path: Path, data: bytes) -> tuple[Floats, Ints]:
     values = as_floats(numbers, lambda k: f"{path}, line {body[k // 3][0]}")
     polygons = [as_polygon(words, f"{path}, line {number}") for number, words in body[n : n + m]]
     return values.reshape(-1, 3), fans(polygons, n, lambda k: f"{path}, line {body[n + k][0]}")
-
-
-def decoded(path: Path, data: bytes) -> str:
-    """Return the text with one kind of line end; bytes that are not UTF-8 can only be in comments and names."""
-    if b"\0" in data:
-        raise InputFileError(4, str(path), "must be text; got binary data", "check what kind of file this is")
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def shown(text: str) -> str:
-    """Return the beginning of a piece of a file, printable and short, for a message."""
-    text = " ".join(text[:200].split())
-    return repr(text if len(text) <= 40 else text[:40] + "…")
-
-
-def as_floats(words: Sequence[str], place: Callable[[int], str]) -> Floats:
-    """Return the numbers, (n,) float; ``place`` names where word k stands.
-
-    Raises
-    ------
-    InputFileError
-        If a word is not a number, with a hint when it has a decimal comma.
-    """
-    k = -1
-    try:
-        values = np.fromiter(map(float, words), dtype=float, count=len(words))
-    except ValueError:
-        k = next(k for k, word in enumerate(words) if not _is_float(word))
-    else:
-        k = next((k for k, word in enumerate(words) if "_" in word), -1)  # Python reads 1_000, no mesh writer means it
-        if k < 0:
-            return values
-    if re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", words[k]):
-        cure = "export it with decimal points (locale C or English)"
-        raise InputFileError(11, place(k), f"must have decimal points; got decimal commas, {shown(words[k])}", cure)
-    raise InputFileError(7, place(k), f"must be a number; got {shown(words[k])}", "export the surface again")
-
-
-def _is_float(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def as_polygon(words: Sequence[str], place: str) -> list[int]:
-    """Return the corners of a polygon given as its number of corners and their indices; colours may follow."""
-    try:
-        count = int(words[0])
-        corners = [int(word) for word in words[1 : 1 + max(count, 0)]]
-    except (ValueError, IndexError):
-        count, corners = 0, []
-    if count < 3 or len(corners) != count:
-        reason = f"a face must give its number of corners, three or more, and list them; got {shown(' '.join(words))}"
-        raise InputFileError(7, place, reason, "export the surface again")
-    return corners
-
-
-def fans(polygons: Iterable[Sequence[int]], vertices: int, place: Callable[[int], str]) -> Ints:
-    """Return the triangles, (m, 3) int, that fan out from the first corner of each polygon.
-
-    Raises
-    ------
-    InputFileError
-        If an index is not one of ``vertices``; ``place`` names where polygon k stands.
-    """
-    triangles: list[tuple[int, int, int]] = []
-    for k, corners in enumerate(polygons):
-        if min(corners) < 0 or max(corners) >= vertices:
-            wrong = max(corners) if max(corners) >= vertices else min(corners)
-            reason = f"must use one of the {vertices} vertices; got the index {wrong} (counted from 0)"
-            raise InputFileError(9, place(k), reason, "the file is cut off or damaged: export it again")
-        first = corners[0]
-        triangles += [(first, b, c) for b, c in itertools.pairwise(corners[1:])]
-    return np.array(triangles, dtype=np.int64).reshape(-1, 3)
 
 
 def _check_numbers(path: Path, vertices: Floats, corners_of_facets: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.crack.mesh_readers import as_floats, as_polygon, decoded, fans, shown
+from fem_spall.crack.mesh_words import as_floats, as_polygon, decoded, fans, shown
 from fem_spall.errors import InputFileError
 
 __all__ = ["read_ply"]
