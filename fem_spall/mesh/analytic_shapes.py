@@ -13,7 +13,7 @@ from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.curved import untangled
 from fem_spall.mesh.embed import CRACK_TAG
 from fem_spall.mesh.focus import Focus
-from fem_spall.mesh.tetrahedralise import ALGORITHMS, gmsh_session
+from fem_spall.mesh.tetrahedralise import ALGORITHMS, gmsh_session, remove_slivers
 
 __all__ = ["mesh_shapes", "triangulate_shape"]
 
@@ -65,7 +65,7 @@ def mesh_shapes(
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
         gmsh.model.mesh.generate(3)
-        _remove_slivers(gmsh)
+        remove_slivers(gmsh, 0.1)
         if order == 2:
             gmsh.model.mesh.setOrder(2)
         mesh = _arrays(gmsh, surfaces, unit, order, info)
@@ -272,13 +272,6 @@ def _rim(gmsh: Any, sheet: int, box: NDArray[np.float64]) -> list[int]:
     own = planes(2, sheet)
     curves = [abs(tag) for _, tag in gmsh.model.getBoundary([(2, sheet)], oriented=False)]
     return [curve for curve in curves if not planes(1, curve) - own]
-
-
-def _remove_slivers(gmsh: Any) -> None:
-    """Let Netgen's optimiser mend what gmsh's own leaves: about one mesh in three has a cell of quality below 0.005."""
-    cells = gmsh.model.mesh.getElementsByType(4)[0]
-    if np.array(gmsh.model.mesh.getElementQualities(cells, "gamma")).min() < 0.1:
-        gmsh.model.mesh.optimize("Netgen")
 
 
 def _arrays(gmsh: Any, surfaces: dict[str, list[int]], unit: float, order: int, info: dict[str, Any]) -> MeshArrays:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import atanh, pi, sqrt
+from math import asin, atanh, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,16 @@ def test_two_cracks_that_overlap() -> None:
     assert volume == pytest.approx(2 * 4 / 3 * pi * 64 - lens, rel=1e-3)
     for name in "ab":
         assert areas[name] == pytest.approx(4 * pi * 16 - 2 * pi * 4 * cap, rel=1e-3)
+
+
+def test_two_sheets_in_one_plane() -> None:
+    """Bug: what two sheets have in common is counted as part of both, and its current twice."""
+    blade = {"name": "a", "kind": "blade", "position": "10 um", "depth": "5 um"}
+    penny = {"name": "b", "kind": "penny", "centre": ["10 um", "15 um"], "radius": "8 um", "azimuth": "90 deg"}
+    _, areas = measures(mesh_of(blade, penny, order=2))
+    common = 5 * sqrt(64 - 25) + 64 * asin(5 / 8)  # of the half-disc, above the depth of the blade
+    assert areas["a"] == pytest.approx(30 * 5, rel=1e-9)
+    assert areas["b"] == pytest.approx(pi * 64 / 2 - common, rel=1e-3)
 
 
 @pytest.mark.parametrize(

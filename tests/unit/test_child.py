@@ -27,6 +27,7 @@ from fem_spall.mesh.worker import ATTEMPTS, mesh_case, read_failure, write_failu
 from tests.solids import UM, block_mesh, case_of, cuboid, surface_of
 
 CUBE = {"a": cuboid((5, 5, 43), (9, 11, 52))}
+ENDLESS = {"size_min": "20 nm", "size_max": "100 nm"}  # tens of millions of cells
 
 
 def file_case(**mesh: Any) -> Case:
@@ -66,7 +67,7 @@ def test_the_time_limit_leaves_no_process_behind(tmp_path: Path) -> None:
     """Bug: a hanging mesher outlives its limit and eats the machine (it ignores SIGTERM, trap 10)."""
     begin = time.monotonic()
     with pytest.raises(LimitError, match=r"mesh.time_limit: meshing took longer than 0.2 s; raise") as refusal:
-        mesh_in_child(file_case(time_limit="0.2 s"), CUBE, tmp_path)
+        mesh_in_child(file_case(time_limit="0.2 s", **ENDLESS), CUBE, tmp_path)
     assert time.monotonic() - begin < 5
     assert refusal.value.number == 801
     assert workers_in(tmp_path) == []
@@ -75,7 +76,7 @@ def test_the_time_limit_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_the_memory_limit(tmp_path: Path) -> None:
     """Bug: a surface with a bad size fills the memory, and the system ends some other process."""
     with pytest.raises(LimitError, match=r"meshing took more than 0\.02 GB") as refusal:
-        mesh_in_child(file_case(memory_limit="20 MB"), CUBE, tmp_path)
+        mesh_in_child(file_case(memory_limit="20 MB", **ENDLESS), CUBE, tmp_path)
     assert refusal.value.number == 802
     assert workers_in(tmp_path) == []
 
