@@ -213,9 +213,6 @@ def _complete(
          "d_area": r["area_change"]}
         for r in record["mesh"].pop("repairs", [])
     ]  # fmt: skip
-    for name, surface in surfaces.items():
-        if name in record["cracks"]:
-            record["cracks"][name]["volume"] = surface.volume
     record = {
         "name": case.name,
         "case_hash": case_hash(case),

@@ -21,7 +21,7 @@ import numpy as np
 from fem_spall.case import Case
 from fem_spall.conduction import formulate
 from fem_spall.errors import LimitError, MeshingError, SolveError, SpallError
-from fem_spall.fenics import MPI, integrate, ufl
+from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import mesh_in_child
 from fem_spall.mesh.focus import Focus
@@ -79,6 +79,7 @@ def solve_stage(
         if mesh.arrays is not None and levels:
             write_mesh(mesh.arrays, folder)
     geometry = _geometry(case, mesh)
+    volumes = _crack_volumes(case, mesh)
     seconds["adapt"] = time.perf_counter() - clock
     clock = time.perf_counter()
     progress.stage("solve", f"degree {case.solver.degree}")
@@ -94,6 +95,8 @@ def solve_stage(
     if fine is not None:
         coarse = evaluate(evaluations[0]) if evaluations[0] is not None and len(evaluations) == 2 else None
         record = _record(case, fine, coarse, geometry)
+        for name, crack in record["cracks"].items():
+            crack["volume"] = volumes[name]
         record["seconds"] = seconds
         record["mesh"]["levels"] = levels
         failure = _broken_identity(record["identity"])
@@ -205,6 +208,22 @@ def _geometry(case: Case, mesh: TaggedMesh) -> dict[str, float]:
         "electrolyte_volume": volume * mesh.unit**3,
         "void_volume": (block - volume) * mesh.unit**3,
         "volume_balance": balance,
+    }
+
+
+def _crack_volumes(case: Case, mesh: TaggedMesh) -> dict[str, float]:
+    """Volume of each crack inside the block, m^3: −∮ (z − z₀) n_z ds over its surface, z₀ the plating face.
+
+    The opening in the plating face and the side walls that clip a crack add nothing to the integral.
+    """
+    height = ufl.SpatialCoordinate(mesh.mesh)[2]
+    plane = case.electrolyte.size[2] / mesh.unit if case.electrodes.plating.face == "+z" else 0.0
+    level = dolfinx.fem.Constant(mesh.mesh, plane)
+    ds = ufl.Measure("ds", domain=mesh.mesh, subdomain_data=mesh.facet_tags)
+    normal = ufl.FacetNormal(mesh.mesh)[2]
+    return {
+        crack.name: -integrate((height - level) * normal * ds(mesh.names[crack.name]), mesh.comm) * mesh.unit**3
+        for crack in case.cracks
     }
 
 

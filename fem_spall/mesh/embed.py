@@ -110,12 +110,12 @@ def embed(
                 "check its unit and place",
             )
         removed[name in voids] += loss
-    surface_now = _from_manifold(solid, sources, names, box, unit)
-    surface_now = replace(surface_now, lithium_volume=removed[False], void_volume=removed[True])
-    surface_now = _keep_conducting(surface_now, block)
-    _refuse_lost(surface_now, block, surfaces, surfaces.keys() - voids)
-    _refuse_short_circuit(surface_now, block, surfaces.keys() - voids)
-    return surface_now
+    boundary = _from_manifold(solid, sources, names, box, unit)
+    boundary = replace(boundary, lithium_volume=removed[False], void_volume=removed[True])
+    boundary = _keep_conducting(boundary, block)
+    _refuse_lost(boundary, block, surfaces, surfaces.keys() - voids)
+    _refuse_short_circuit(boundary, block, surfaces.keys() - voids)
+    return boundary
 
 
 def _um(point: NDArray[np.float64]) -> str:

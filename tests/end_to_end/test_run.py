@@ -113,6 +113,24 @@ def test_charge_energy_and_advance_balance(lens: Path) -> None:
     assert result["solve"]["true_residual"] < 1e-10
 
 
+def test_the_volume_of_a_crack_is_that_inside_the_block(lens: Path) -> None:
+    """The lens lies inside: block minus electrolyte. A sign, or the volume of the whole file, would show."""
+    result = json.loads((lens / "result.json").read_text())
+    assert result["cracks"]["lens"]["volume"] == pytest.approx(result["geometry"]["void_volume"], rel=1e-9)
+
+
+def test_a_clipped_boss_of_closed_form_has_its_volume(command: Command, tmp_path: Path) -> None:
+    """A quarter of a hemisphere in the corner: pi a^3 / 6, to the accuracy of second-order cells."""
+    case = tmp_path / "case.yaml"
+    file = f"kind: surface_file, file: {LENS}, unit: um"
+    boss = "kind: spheroid, centre: [0 um, 0 um], depth: 5 um, radius: 5 um"
+    case.write_text(CASE.format(file=LENS, unit="um").replace(file, boss))
+    done = command("run", case, "mesh.refine_tips=false", "mesh.size_min=1 um", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["cracks"]["lens"]["volume"] == pytest.approx(np.pi * 5e-6**3 / 6, rel=1e-3)
+
+
 def test_the_conductance_lies_between_two_bounds(lens: Path) -> None:
     """A sign or unit error: lithium only ever lowers the resistance, to less than a block without the crack's depth."""
     conductance = json.loads((lens / "result.json").read_text())["conductance_over_sigma"]
