@@ -65,12 +65,19 @@ class Evaluation:
     flux: LithiumFlux
     currents: dict[str, tuple[float, float, float]]  # by mesh surface: value, least, most
     raw_maximum: tuple[float, NDArray[np.float64], float]  # max |E|, place, local size
+    forces: NDArray[np.float64] | None = None  # material force on each vertex, W/m
 
     @classmethod
-    def of(cls, case: Case, solution: Solution, raw_maximum: tuple[float, NDArray[np.float64], float]) -> Evaluation:
+    def of(
+        cls,
+        case: Case,
+        solution: Solution,
+        raw_maximum: tuple[float, NDArray[np.float64], float],
+        forces: NDArray[np.float64] | None = None,
+    ) -> Evaluation:
         """Evaluate the surface flux of a solution."""
         flux, currents = lithium_flux(solution)
-        return cls(case, solution, flux, currents, raw_maximum)
+        return cls(case, solution, flux, currents, raw_maximum, forces)
 
     @property
     def plating_names(self) -> tuple[str, ...]:

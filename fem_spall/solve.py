@@ -17,7 +17,7 @@ from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
 
-__all__ = ["Solution", "SolveReport", "solve"]
+__all__ = ["Solution", "SolveReport", "gather", "solve"]
 
 #: GAMG as measured fastest for P1 conduction on tetrahedra: plain aggregation graph, one SSOR sweep.
 GAMG = {
@@ -284,7 +284,7 @@ def _evaluate(
             coarse = prolongation.createVecRight()
             prolongation.multTranspose(vector, coarse)
             vector = coarse
-        gathered[name] = _gather(problem, vertex_space, vector.array * scale)
+        gathered[name] = gather(problem, vertex_space, vector.array * scale)
     sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height.x.array[:owned]).sum()]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
     sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
@@ -318,7 +318,7 @@ def _on_conductors(problem: ConductionProblem) -> NDArray[np.bool_]:
     return on
 
 
-def _gather(problem: ConductionProblem, space: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def gather(problem: ConductionProblem, space: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Owned values of a vector of degree 1 by vertex of the mesh arrays, on rank 0; empty elsewhere."""
     mesh = problem.mesh.mesh
     owned = space.dofmap.index_map.size_local

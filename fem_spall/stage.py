@@ -22,6 +22,7 @@ from fem_spall.case import Case
 from fem_spall.conduction import formulate
 from fem_spall.errors import LimitError, MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
+from fem_spall.forces import material_forces
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import mesh_in_child
 from fem_spall.mesh.focus import Focus
@@ -173,8 +174,8 @@ def _finer(case: Case, arrays: MeshArrays, foci: list[Focus]) -> tuple[MeshArray
 
 
 def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
-    largest = raw_maximum(solution)
-    return Evaluation.of(case, solution, largest) if solution.problem.mesh.arrays is not None else None
+    largest, forces = raw_maximum(solution), material_forces(solution)
+    return Evaluation.of(case, solution, largest, forces) if solution.problem.mesh.arrays is not None else None
 
 
 def _driven(case: Case, solution: Solution) -> Solution:

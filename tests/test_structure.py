@@ -33,7 +33,8 @@ LAYERS = (
     ("mesh.child",),
     ("conduction",),
     ("solve",),
-    ("surface_flux",),
+    ("surface_flux", "forces"),
+    ("edges",),
     ("metrics",),
     ("output.",),
     ("warn", "stage"),
@@ -45,7 +46,7 @@ LAYERS = (
     ("__main__",),
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
-FINITE_ELEMENTS = {"mesh.tagged", "conduction", "solve", "output.fields", "stage", "run"}
+FINITE_ELEMENTS = {"mesh.tagged", "conduction", "solve", "forces", "output.fields", "stage", "run"}
 FOREIGN = {"dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "dolfinx_solver"}
 MOST_LINES = 450
 
