@@ -22,6 +22,10 @@ __all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_nam
 
 #: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
 BEYOND = 1.2
+#: Averaging lengths that a singularity exponent takes at least.
+FITTED = 3
+#: Above this exponent nothing is singular: an edge that turns by 10 degrees has 0.95.
+SMOOTH = 0.95
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,7 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
 def _tip(e: Evaluation) -> Iterator[Metric]:
     centres = e.crack_names or e.plating_names
     lithium = e.flow.only(e.plating_names)
+    means: dict[float, float] = {}
     for length in e.case.metrics.averaging_lengths:
         name = f"fef_r{length_name(length)}"
         definition = (
@@ -239,7 +244,32 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             yield replace(metric, absent=why)
         else:
             x, y, z = (float(v) for v in mean.centre)
-            yield replace(metric, value=mean.value / abs(e.reference), place=(x, y, z))
+            means[length] = mean.value / abs(e.reference)
+            yield replace(metric, value=means[length], place=(x, y, z))
+    yield from _exponents(means)
+
+
+def _exponents(means: dict[float, float]) -> Iterator[Metric]:
+    """How the largest ball mean grows as the ball shrinks, from the means by radius, m."""
+    strength = Metric(
+        "singularity_exponent", "λ = 1 + slope of log fef_r against log r over the averaging lengths: fef_r ~ r^(λ − 1); "
+        "1/2 at a crack edge, 2/3 at a corner of 270°, 1 on a smooth surface; the bounds are those of neighbouring "
+        "lengths", "1",
+    )  # fmt: skip
+    tail = Metric("tail_exponent", "1/(1 − λ): the area with j > x falls as x^(−1/(1 − λ)) next to sharp edges", "1")
+    if len(means) < FITTED or min(means.values()) <= 0:
+        why = f"a slope needs fef_r for {FITTED} averaging lengths at least; this mesh carries {len(means)}"
+        yield replace(strength, absent=why)
+        yield replace(tail, absent=why)
+        return
+    radius, mean = np.log(sorted(means)), np.log([means[r] for r in sorted(means)])
+    steps = np.diff(mean) / np.diff(radius)
+    exponent = 1 + float(np.polyfit(radius, mean, 1)[0])
+    yield replace(strength, value=exponent, bounds=(1 + float(steps.min()), 1 + float(steps.max())))
+    if exponent < SMOOTH:
+        yield replace(tail, value=1 / (1 - exponent))
+    else:
+        yield replace(tail, absent=f"there is no tail of a sharp edge: the singularity exponent is {exponent:.2f}")
 
 
 def _raw(e: Evaluation) -> Iterator[Metric]:

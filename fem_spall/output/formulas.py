@@ -22,6 +22,11 @@ LABELS = {
     "capture_area": "Capture area",
     "capture_ratio": "Capture ratio",
     "edge_flux_intensity": "Edge flux intensity",
+    "edge_flux_intensity_mean": "Edge flux intensity, mean along the edges",
+    "edge_tip_flux": "Current density at the tip radius",
+    "dissipation_release_rate": "Dissipation release rate",
+    "singularity_exponent": "Singularity exponent λ",
+    "tail_exponent": "Exponent of the tail",
     "area_above_critical": "Area above the critical current density",
     "current_share_above_critical": "Share of the current above the critical density",
 }

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from fem_spall.fenics import MPI
-from fem_spall.metrics import FIGURES, Evaluation, Metric, distribution_table, evaluate, length_name, with_errors
+from fem_spall.metrics import (
+    FIGURES, Evaluation, Metric, _exponents, distribution_table, evaluate, length_name, with_errors,
+)  # fmt: skip
 from fem_spall.progress import Silent
 from fem_spall.solve import Solution
 from fem_spall.stage import solve_stage
@@ -183,6 +185,27 @@ def test_a_mean_is_withheld_where_a_coarse_place_may_be_hotter() -> None:
         assert (metric.value is not None) == given
         if not given:
             assert "may be hotter (about 4)" in (metric.absent or "")
+
+
+@pytest.mark.parametrize("exponent", [0.5, 2 / 3])
+def test_the_exponent_of_a_power_law(exponent: float) -> None:
+    """Bug: the sign of the slope, or the base of the logarithm, or the order of the lengths."""
+    found = {m.name: m for m in _exponents({r: 7.0 * r ** (exponent - 1) for r in (5e-7, 1e-7, 2.5e-7, 2e-6)})}
+    assert value(found, "singularity_exponent") == pytest.approx(exponent, rel=1e-12)
+    assert found["singularity_exponent"].bounds == pytest.approx((exponent, exponent), rel=1e-12)
+    assert value(found, "tail_exponent") == pytest.approx(1 / (1 - exponent), rel=1e-12)
+
+
+def test_the_exponent_needs_three_lengths_and_an_edge() -> None:
+    """Bug: a line through two points, or a tail of a hemisphere, is reported."""
+    lengths = ["1.25 um", "2.5 um", "40 nm"]
+    two = evaluate(boss(metrics={"averaging_lengths": lengths}))
+    for name in ("singularity_exponent", "tail_exponent"):
+        assert two[name].value is None
+        assert "for 3 averaging lengths at least; this mesh carries 2" in (two[name].absent or "")
+    smooth = evaluate(boss(metrics={"averaging_lengths": ["0.8 um", "1.25 um", "2 um"]}))
+    assert 0.97 < value(smooth, "singularity_exponent") < 1  # the mean of 3 (1 − r²/4a²)
+    assert "no tail of a sharp edge" in (smooth["tail_exponent"].absent or "")
 
 
 def test_stripping_focuses_like_plating() -> None:
