@@ -252,10 +252,11 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
 def _exponents(means: dict[float, float]) -> Iterator[Metric]:
     """How the largest ball mean grows as the ball shrinks, from the means by radius, m."""
     strength = Metric(
-        "singularity_exponent", "λ = 1 + slope of log fef_r against log r over the averaging lengths: fef_r ~ r^(λ − 1); "
-        "1/2 at a crack edge, 2/3 at a corner of 270°, 1 on a smooth surface; the bounds are those of neighbouring "
-        "lengths", "1",
-    )  # fmt: skip
+        "singularity_exponent",
+        "λ = 1 + slope of log fef_r against log r over the averaging lengths: fef_r ~ r^(λ − 1); 1/2 at a "
+        "crack edge, 2/3 at a corner of 270°, 1 on a smooth surface; the bounds are those of neighbouring lengths",
+        "1",
+    )
     tail = Metric("tail_exponent", "1/(1 − λ): the area with j > x falls as x^(−1/(1 − λ)) next to sharp edges", "1")
     if len(means) < FITTED or min(means.values()) <= 0:
         why = f"a slope needs fef_r for {FITTED} averaging lengths at least; this mesh carries {len(means)}"

@@ -12,7 +12,14 @@ import pytest
 
 from fem_spall.fenics import MPI
 from fem_spall.metrics import (
-    FIGURES, Evaluation, Metric, _exponents, distribution_table, evaluate, length_name, with_errors,
+    FIGURES,
+    Evaluation,
+    Metric,
+    _exponents,
+    distribution_table,
+    evaluate,
+    length_name,
+    with_errors,
 )  # fmt: skip
 from fem_spall.progress import Silent
 from fem_spall.solve import Solution
@@ -203,7 +210,7 @@ def test_the_exponent_needs_three_lengths_and_an_edge() -> None:
     for name in ("singularity_exponent", "tail_exponent"):
         assert two[name].value is None
         assert "for 3 averaging lengths at least; this mesh carries 2" in (two[name].absent or "")
-    smooth = evaluate(boss(metrics={"averaging_lengths": ["0.8 um", "1.25 um", "2 um"]}))
+    smooth = evaluate(boss(metrics={"averaging_lengths": ["1 um", "1.5 um", "2.5 um"]}))
     assert 0.97 < value(smooth, "singularity_exponent") < 1  # the mean of 3 (1 − r²/4a²)
     assert "no tail of a sharp edge" in (smooth["tail_exponent"].absent or "")
 
