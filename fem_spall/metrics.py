@@ -26,6 +26,8 @@ BEYOND = 1.2
 FITTED = 3
 #: Above this exponent nothing is singular: an edge that turns by 10 degrees has 0.95.
 SMOOTH = 0.95
+#: It is that of a power law if the slopes between neighbouring lengths differ by less than this share of it.
+STEADY = 0.3
 
 
 @dataclass(frozen=True)
@@ -267,10 +269,11 @@ def _exponents(means: dict[float, float]) -> Iterator[Metric]:
     steps = np.diff(mean) / np.diff(radius)
     exponent = 1 + float(np.polyfit(radius, mean, 1)[0])
     yield replace(strength, value=exponent, bounds=(1 + float(steps.min()), 1 + float(steps.max())))
-    if exponent < SMOOTH:
+    if exponent < SMOOTH and np.ptp(steps) <= STEADY * (1 - exponent):
         yield replace(tail, value=1 / (1 - exponent))
     else:
-        yield replace(tail, absent=f"there is no tail of a sharp edge: the singularity exponent is {exponent:.2f}")
+        why = f"fef_r does not grow as a power of 1/r: λ is {1 + steps.min():.2f} to {1 + steps.max():.2f}"
+        yield replace(tail, absent=why)
 
 
 def _raw(e: Evaluation) -> Iterator[Metric]:
