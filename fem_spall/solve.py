@@ -14,34 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
-from fem_spall.errors import SolveError
 from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
+from fem_spall.system import SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "solve"]
-
-#: GAMG as measured fastest for P1 conduction on tetrahedra: plain aggregation graph, one SSOR sweep.
-GAMG = {
-    "pc_type": "gamg",
-    "pc_gamg_aggressive_square_graph": "false",
-    "mg_levels_ksp_type": "richardson",
-    "mg_levels_ksp_max_it": 1,
-    "mg_levels_pc_type": "sor",
-}
-UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
-#: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
-MARGIN = 1e-2
-
-
-@dataclass(frozen=True)
-class SolveReport:
-    """How the linear solve went; ``true_residual`` is |b − Aφ|/|b| over the free unknowns, recomputed."""
-
-    degree: int
-    dofs: int
-    ksp_reason: int
-    iterations: int
-    true_residual: float
-    ranks: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +29,7 @@ class Solution:
     shared out where surfaces meet (fixed potentials together under the key ``""``); elsewhere it is empty.
     """
 
-    problem: ConductionProblem
+    system: System
     phi: Any
     report: SolveReport
     vertex_current: dict[str, NDArray[np.float64]]
@@ -64,13 +40,18 @@ class Solution:
     phi_range: tuple[float, float]
     factor: float = 1.0  # all of the above over the solution of the problem as it is posed
 
+    @property
+    def problem(self) -> ConductionProblem:
+        """What was solved."""
+        return self.system.problem
+
     def scaled(self, factor: float) -> Solution:
         """The solution at ``factor`` times the voltage; the problem is linear."""
         phi = self.phi.copy()
         phi.x.array[:] *= factor
         low, high = sorted(value * factor for value in self.phi_range)
         return Solution(
-            self.problem, phi, self.report, {k: v * factor for k, v in self.vertex_current.items()},
+            self.system, phi, self.report, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
             self.height_moment * factor, self.boundary_moment * factor, (low, high), self.factor * factor,
         )  # fmt: skip
@@ -93,175 +74,15 @@ def solve(problem: ConductionProblem, tolerance: float, start: Solution | None =
     SolveError
         If the iteration does not reach the residual.
     """
-    system = _System(problem)
-    prolongation = None
-    if problem.degree == 2:
-        if start is None:
-            raise ValueError("degree 2 needs the solution of degree 1 on the same mesh")
-        coarse = _System(start.problem)
-        prolongation = _prolongation(coarse, system)
-        guess = prolongation @ start.phi.x.petsc_vec
-        ksp = _two_level(system, coarse, _prolongation(coarse, system, free_only=True))
-    else:
-        guess = None
-        ksp = _multigrid(system)
-    report, phi = system.run(ksp, tolerance, guess)
-    ksp.destroy()
-    return _evaluate(problem, phi, report, prolongation, start)
+    system = System(problem, start.system if start is not None else None)
+    guess = system.prolongation @ start.phi.x.petsc_vec if start is not None else None
+    report, phi = system.solve(system.given, tolerance, guess)
+    return _evaluate(system, phi, report)
 
 
-class _System:
-    """Matrix, lifting and fixed values of one problem."""
-
-    def __init__(self, problem: ConductionProblem) -> None:
-        self.problem = problem
-        space = problem.space
-        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
-        form = problem.bulk(u, v)
-        for name in problem.contact:
-            form += problem.contact_term(name, u, v)
-        self.lifted = dolfinx.fem.Function(space)
-        dofs = []
-        for name, values in problem.fixed.items():
-            own = dolfinx.fem.locate_dofs_topological(space, 2, problem.mesh.facets(name))
-            place = space.tabulate_dof_coordinates()[own]
-            self.lifted.x.array[own] = values(place.T)
-            dofs.append(own)
-        self.fixed = np.unique(np.concatenate(dofs)) if dofs else np.empty(0, dtype=np.int32)
-        self.lifted.x.scatter_forward()
-        condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
-        self.matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
-        self.matrix.assemble()
-        self.matrix.setOption(PETSc.Mat.Option.SPD, True)
-        self.residual_form = None
-
-    def residual(self, phi: Any) -> Any:
-        """B − Aφ over the free unknowns, zero on the fixed ones, as a PETSc vector."""
-        v = ufl.TestFunction(self.problem.space)
-        form = -self.problem.bulk(phi, v)
-        for name, (_, potential) in self.problem.contact.items():
-            form -= self.problem.contact_term(name, phi - potential, v)
-        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        owned = self.fixed[self.fixed < self.problem.space.dofmap.index_map.size_local]
-        vector.array[owned] = 0.0
-        return vector
-
-    def run(self, ksp: Any, tolerance: float, guess: Any) -> tuple[SolveReport, Any]:
-        """Solve for the correction to the lifted values and check the true residual."""
-        space = self.problem.space
-        right = self.residual(self.lifted)
-        scale = right.norm()
-        correction = right.duplicate()
-        correction.set(0.0)
-        if guess is not None:
-            guess.copy(correction)
-            owned = self.fixed[self.fixed < space.dofmap.index_map.size_local]
-            correction.array[:] -= self.lifted.x.petsc_vec.array
-            correction.array[owned] = 0.0
-            ksp.setInitialGuessNonzero(True)
-        ksp.setTolerances(rtol=tolerance * MARGIN, atol=1e-300, max_it=500)
-        if scale > 0:
-            ksp.solve(right, correction)
-        phi = dolfinx.fem.Function(space, name="potential_V")
-        phi.x.petsc_vec.array[:] = correction.array + self.lifted.x.petsc_vec.array
-        phi.x.scatter_forward()
-        true = self.residual(phi).norm() / scale if scale > 0 else 0.0
-        reason = ksp.getConvergedReason() if scale > 0 else 2
-        report = SolveReport(
-            self.problem.degree, space.dofmap.index_map.size_global, reason, ksp.getIterationNumber(), true,
-            space.mesh.comm.size,
-        )  # fmt: skip
-        if not np.isfinite(true) or true > tolerance:
-            raise SolveError(
-                1, "solver", f"the relative residual must be below {tolerance:g}; got {true:.1e} after "
-                f"{report.iterations} iterations (PETSc reason {reason})",
-                "raise mesh quality (mesh.size_min) or solver.tolerance",
-            )  # fmt: skip
-        return report, phi
-
-
-def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
-    """Apply options to one solver only and leave PETSc's option table as it was."""
-    table: Any = PETSc.Options()
-    ksp.setOptionsPrefix(prefix)
-    for key, value in options.items():
-        table[prefix + key] = value
-    ksp.setFromOptions()
-    for key in options:
-        table.delValue(prefix + key)
-
-
-def _multigrid(system: _System) -> Any:
-    """CG with algebraic multigrid, for degree 1."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    _configured(ksp, GAMG, "p1_")
-    return ksp
-
-
-def _two_level(system: _System, coarse: _System, prolongation: Any) -> Any:
-    """CG with two levels, degree 2 smoothed by Chebyshev, degree 1 by algebraic multigrid."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    pc = ksp.getPC()
-    pc.setType("mg")
-    pc.setMGLevels(2)
-    pc.setMGInterpolation(1, prolongation)
-    smoother = pc.getMGSmoother(1)
-    smoother.setType("chebyshev")
-    smoother.setTolerances(max_it=2)
-    smoother.getPC().setType("jacobi")
-    bottom = pc.getMGCoarseSolve()
-    bottom.setOperators(coarse.matrix)
-    bottom.setType("preonly")
-    _configured(bottom, GAMG, "p1_")
-    return ksp
-
-
-#: Vertices of the six edges of the reference tetrahedron, in basix's order.
-EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
-
-
-def _prolongation(coarse: _System, fine: _System, free_only: bool = False) -> Any:
-    """Matrix that writes a function of degree 1 in the basis of degree 2: vertices keep, edges take the mean.
-
-    With ``free_only`` rows and columns of fixed unknowns are left out, as multigrid needs it.
-    """
-    rows_map, columns_map = fine.problem.space.dofmap, coarse.problem.space.dofmap
-    cells2, cells1 = rows_map.list, columns_map.list
-    unknown = np.concatenate([cells2[:, :4], cells2[:, 4:]], axis=1).ravel()
-    first = np.concatenate([cells1, cells1[:, EDGES[:, 0]]], axis=1).ravel()
-    second = np.concatenate([cells1, cells1[:, EDGES[:, 1]]], axis=1).ravel()
-    unknown, at = np.unique(unknown, return_index=True)
-    own = unknown < rows_map.index_map.size_local
-    unknown, first, second = unknown[own], first[at[own]], second[at[own]]
-    rows = np.concatenate([unknown, unknown])
-    columns = np.concatenate([first, second])
-    values = np.full(len(rows), 0.5)  # a vertex names itself twice
-    if free_only:
-        keep = ~np.isin(rows, fine.fixed) & ~np.isin(columns, coarse.fixed)
-        rows, columns, values = rows[keep], columns[keep], values[keep]
-    sizes = [(m.index_map.size_local, m.index_map.size_global) for m in (rows_map, columns_map)]
-    matrix: Any = PETSc.Mat().createAIJ(sizes, comm=fine.problem.mesh.comm)
-    to_global = [m.index_map.local_to_global for m in (rows_map, columns_map)]
-    index = PETSc.IntType
-    matrix.setPreallocationCOO(
-        to_global[0](rows.astype(np.int32)).astype(index), to_global[1](columns.astype(np.int32)).astype(index)
-    )
-    matrix.setValuesCOO(values, addv=PETSc.InsertMode.ADD_VALUES)
-    matrix.assemble()
-    return matrix
-
-
-def _evaluate(
-    problem: ConductionProblem, phi: Any, report: SolveReport, prolongation: Any, start: Solution | None
-) -> Solution:
+def _evaluate(system: System, phi: Any, report: SolveReport) -> Solution:
     """Reactions, power and moments of a potential."""
+    problem, coarse = system.problem, system.coarse
     space, comm = problem.space, problem.mesh.comm
     v = ufl.TestFunction(space)
     scale = problem.current_scale
@@ -277,13 +98,13 @@ def _evaluate(
     fixed.array[:] = reaction
     for vector in by_surface.values():
         fixed.axpy(-1.0, vector)
-    vertex_space = start.problem.space if start is not None else space
+    vertex_space = coarse.problem.space if coarse is not None else space
     gathered = {}
     for name, vector in {"": fixed, **by_surface}.items():
-        if prolongation is not None:
-            coarse = prolongation.createVecRight()
-            prolongation.multTranspose(vector, coarse)
-            vector = coarse
+        if coarse is not None:
+            at_vertices = system.prolongation.createVecRight()
+            system.prolongation.multTranspose(vector, at_vertices)
+            vector = at_vertices
         gathered[name] = gather(problem, vertex_space, vector.array * scale)
     sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height.x.array[:owned]).sum()]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
@@ -291,7 +112,7 @@ def _evaluate(
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
     return Solution(
-        problem, phi, report, gathered,
+        system, phi, report, gathered,
         bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,
         surface_power=-float(sums[0]) * scale,
         height_moment=float(sums[1]) * scale * problem.mesh.unit,

@@ -32,6 +32,7 @@ LAYERS = (
     ("mesh.worker",),
     ("mesh.child",),
     ("conduction",),
+    ("system",),
     ("solve",),
     ("surface_flux", "forces"),
     ("edges",),
@@ -46,7 +47,7 @@ LAYERS = (
     ("__main__",),
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
-FINITE_ELEMENTS = {"mesh.tagged", "conduction", "solve", "forces", "output.fields", "stage", "run"}
+FINITE_ELEMENTS = {"mesh.tagged", "conduction", "system", "solve", "forces", "output.fields", "stage", "run"}
 FOREIGN = {"dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "dolfinx_solver"}
 MOST_LINES = 450
 
