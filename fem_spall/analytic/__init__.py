@@ -49,6 +49,20 @@ from fem_spall.analytic.cracks import (
     half_penny_intensity,
     half_penny_on_plane,
 )
+from fem_spall.analytic.ellipsoids import (
+    ellipsoid_advance_volume,
+    ellipsoid_cap_mean,
+    ellipsoid_current,
+    ellipsoid_focusing,
+    ellipsoid_on_plane,
+)
+from fem_spall.analytic.lattices import (
+    boss_cell_advance,
+    boss_cell_capture,
+    boss_cell_focusing,
+    cubic_spheres_area_resistance,
+    cubic_spheres_conductivity,
+)
 from fem_spall.analytic.shells import (
     coaxial_cylinders,
     coaxial_cylinders_conductance,
@@ -60,9 +74,16 @@ from fem_spall.analytic.shells import (
     confocal_spheroids_conductance,
     confocal_spheroids_tip_field,
     layered_area_resistance,
+    resistive_sphere,
     slab_resistance,
 )
 from fem_spall.analytic.signature import Values
+from fem_spall.analytic.spheres import (
+    sphere_above_plane,
+    sphere_above_plane_conductance,
+    sphere_above_plane_largest_field,
+)
+from fem_spall.analytic.voids import void_cylinder_rim_mean, void_rim_mean
 
 __all__ = ["FIGURES", "POTENTIALS"]
 
@@ -73,11 +94,14 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
         coaxial_cylinders,
         concentric_spheres,
         confocal_spheroids,
+        ellipsoid_on_plane,
         elliptical_ridge_on_plane,
         half_penny_on_plane,
+        resistive_sphere,
         ridge_on_plane,
         robin_boss_on_plane,
         robin_ridge_on_plane,
+        sphere_above_plane,
         spheroid_on_plane,
         void_cylinder_on_plane,
         void_on_plane,
@@ -95,12 +119,21 @@ FIGURES: dict[str, Callable[..., float]] = {
         blade_intensity,
         blade_intensity_in_mirror_cell,
         blade_intensity_near_counter,
+        boss_cell_advance,
+        boss_cell_capture,
+        boss_cell_focusing,
         coaxial_cylinders_conductance,
         coaxial_cylinders_inner_field,
         concentric_spheres_conductance,
         concentric_spheres_inner_field,
         confocal_spheroids_conductance,
         confocal_spheroids_tip_field,
+        cubic_spheres_area_resistance,
+        cubic_spheres_conductivity,
+        ellipsoid_advance_volume,
+        ellipsoid_cap_mean,
+        ellipsoid_current,
+        ellipsoid_focusing,
         elliptical_ridge_current,
         elliptical_ridge_focusing,
         half_penny_advance_volume,
@@ -113,10 +146,14 @@ FIGURES: dict[str, Callable[..., float]] = {
         robin_boss_focusing,
         robin_ridge_focusing,
         slab_resistance,
+        sphere_above_plane_conductance,
+        sphere_above_plane_largest_field,
         spheroid_advance_volume,
         spheroid_cap_mean,
         spheroid_current,
         spheroid_focusing,
         spheroid_quantile,
+        void_cylinder_rim_mean,
+        void_rim_mean,
     )
 }

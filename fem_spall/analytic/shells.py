@@ -33,6 +33,7 @@ __all__ = [
     "confocal_spheroids_conductance",
     "confocal_spheroids_tip_field",
     "layered_area_resistance",
+    "resistive_sphere",
     "slab_resistance",
 ]
 
@@ -84,6 +85,24 @@ def concentric_spheres_inner_field(potential: Potential, inner_radius: Length, o
     """Field at the inner of two concentric spheres, E = V b / (a (b − a)), V/m."""
     a, b = inner_radius, outer_radius
     return potential * b / (a * (b - a))
+
+
+def resistive_sphere(
+    points: Points,
+    potential: Potential,
+    inner_radius: Length,
+    outer_radius: Length,
+    wagner_length: Length,
+    centre: Centre,
+) -> Values:
+    """Potential outside a sphere with interfacial resistance R at 0 V inside a concentric sphere at V, (n,) float, V.
+
+    φ = V (1/a − 1/r + l/a²) / (1/a − 1/b + l/a²), l = σR; on the inner sphere l ∂φ/∂r = φ.  Points inside
+    the inner sphere get the value of the formula at r = a.
+    """
+    a, b, drop = inner_radius, outer_radius, wagner_length / inner_radius**2
+    distance = np.maximum(np.linalg.norm(points - np.asarray(centre), axis=1), a)
+    return np.asarray(potential * (1 / a - 1 / distance + drop) / (1 / a - 1 / b + drop))
 
 
 def coaxial_cylinders(
