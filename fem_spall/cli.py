@@ -3,29 +3,31 @@
 Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
 7 output, 8 a limit, 9 interrupted, 11 environment.  A refusal ends with one line on stderr,
 ``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
-given here: E201 a file that cannot be read, E202 not YAML, E203 faults in the case, E210 usage;
-E100 a bug; E710 standard output, E711 a file exists; E810 memory; E901 Ctrl-C, E902 SIGTERM; E1101 doctor.
+given here and in ``refusal``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
+E210 usage; E100 a bug; E610 a benchmark; E710 standard output, E711 a file exists; E810 memory;
+E901 Ctrl-C, E902 SIGTERM; E1101 doctor.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from fem_spall import __version__
-from fem_spall.errors import CaseError, Interrupted, LimitError, OutputError, SetupError, SpallError
+from fem_spall.errors import CaseError, Interrupted, OutputError, SetupError, SolveError
+from fem_spall.refusal import LINES, as_refusal, one_line, record_failure, refuse, usage
+
+if TYPE_CHECKING:
+    from fem_spall.benchmark import Levels
 
 __all__ = ["app", "main"]
-
-LINES = 5  # of a refusal, the last one included
 
 app = App(
     name="fem-spall",
@@ -42,6 +44,11 @@ Your own crack, step by step:
   fem-spall init mycase                     writes mycase.yaml, with comments
   fem-spall check mycase.yaml               reads everything, estimates cells and memory, solves nothing
   fem-spall run mycase.yaml 'mesh.size_min=200 nm' -o results/fine
+
+What the figures are worth:
+
+  fem-spall verify                          benchmarks with exact answers: errors, orders, error bars
+  fem-spall converge mycase.yaml            the same case on several meshes, with fitted orders
 
 Add --debug to any command to see the traceback of an error. Exit codes: 0 complete, 1 a bug, 2 case or usage,
 3 mesh file, 4 geometry, 5 meshing, 6 solve, 7 output, 8 time or memory limit, 9 interrupted, 11 environment.""",
@@ -94,7 +101,7 @@ def run(
         loaded = load_case(case, overrides)
     except CaseError as error:
         if output is not None:
-            _record_failure(output, error)
+            record_failure(output, error)
         raise
     from fem_spall.run import run_case
     from fem_spall.terminal import TerminalProgress, console, metric_table
@@ -145,7 +152,7 @@ def check(case: Path, /, *overrides: str) -> None:
     except CaseError as error:
         if len(error.faults) < LINES:
             raise
-        print(*map(_one_line, error.faults), sep="\n", flush=True)
+        print(*map(one_line, error.faults), sep="\n", flush=True)
         raise CaseError(
             error.detail, error.where, error.reason, "correct the lines listed on standard output"
         ) from None
@@ -282,6 +289,89 @@ def report(folder: Path, /) -> None:
 
 
 @app.command
+def verify(
+    *names: str,
+    levels: str = "ci",
+    as_json: Annotated[Path | None, Parameter(name="--json")] = None,
+    write: bool = False,
+    only_list: Annotated[bool, Parameter(name="--list")] = False,
+) -> None:
+    """Run benchmarks with exact answers: error, order of convergence, and whether the stated error bars held.
+
+    The exit code is 6 where a figure misses its tolerance or its order, or where fewer than 95 % of the bars held.
+
+    For instance:
+
+      fem-spall verify --list
+
+      fem-spall verify parallel_plates hemi
+
+      fem-spall verify --levels all --json verification.json
+
+    Parameters
+    ----------
+    names
+        Names of benchmarks or parts of them; none for all.
+    levels
+        ci: those that the tests run; all: the fine ones too; a number: so many of each degree, coarsest first.
+    as_json
+        Write every comparison to this file.
+    write
+        Put the tables into the READMEs of the benchmarks and into benchmarks/TABLE.md (source tree only).
+    only_list
+        Name the benchmarks and run nothing.
+    """
+    from fem_spall.benchmark import find_benchmarks, source_folder
+
+    chosen = _levels(levels)
+    if write and isinstance(chosen, int):
+        raise CaseError(10, "--write", "needs complete tables", "leave --levels out, or give --levels all")
+    tables = source_folder(needed=True) if write else None
+    found = find_benchmarks(names)
+    if only_list:
+        for benchmark in found:
+            declared = benchmark.declaration
+            count = f"{declared.ci_levels} of {len(declared.levels)} levels"
+            print(f"{benchmark.name:<32} {count:<14} {declared.title}")
+        return
+    from fem_spall import verify as benchmarks
+    from fem_spall.summary import bars_lines, benchmark_parts
+    from fem_spall.terminal import TerminalProgress, console
+
+    if as_json is not None:
+        benchmarks.write_record(as_json, [], complete=False)  # before an hour's work: can it be written?
+    progress, screen = TerminalProgress(), console()
+    reports: list[benchmarks.Report] = []
+    try:
+        for report in benchmarks.verify(found, chosen, progress=progress):
+            progress.done()
+            reports.append(report)
+            for part in benchmark_parts(report):
+                screen.print(part)
+            if as_json is not None:
+                benchmarks.write_record(as_json, reports, complete=len(reports) == len(found))
+            if tables is not None and not report.interrupted:
+                benchmarks.write_tables([report], tables)
+    finally:
+        progress.done()
+        bars = benchmarks.Bars.of(reports)
+        for line in bars_lines(bars):
+            screen.print(line)
+    failed = [report.name for report in reports if report.failures]
+    reasons = [f"{', '.join(failed)} failed"] if failed else []
+    if wrong := "; ".join([*reasons, *([bars.failure] if bars.failure else [])]):
+        raise SolveError(10, "verify", wrong, "the tables above say where")
+
+
+def _levels(text: str) -> Levels:
+    if text == "ci" or text == "all":
+        return text
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise CaseError(10, "--levels", f"must be ci, all or a number above zero; got {text!r}", "leave it out for ci")
+
+
+@app.command
 def doctor() -> None:
     """Check what this machine must have: compiler, MPI, solver, meshers, graphics, memory, a solved problem.
 
@@ -335,7 +425,7 @@ def _main(arguments: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exception(error)
-        return _refuse(_as_refusal(error))
+        return refuse(as_refusal(error))
     return 0
 
 
@@ -345,75 +435,5 @@ def _dispatch(words: list[str]) -> None:
     try:
         app(words, console=console(), exit_on_error=False, print_error=False, result_action="return_none")
     except CycloptsError as error:
-        raise _usage(error, words) from None
-
-
-def _usage(error: CycloptsError, words: list[str]) -> CaseError:
-    """Refusal for a command line that cannot be parsed."""
-    import difflib
-
-    command = next((word for word in words if not word.startswith("-")), None)
-    known = [name for name in app if not name.startswith("-")]
-    if command is not None and command not in known:
-        close = difflib.get_close_matches(command, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(known)}"
-        return CaseError(10, "command line", f"there is no command {command!r}", hint)
-    reason, _, hint = _one_line(error).rstrip(".").partition(" Did you mean ")
-    cure = f"see fem-spall {command} --help" if command else "see fem-spall --help"
-    reason = reason.removeprefix(f'Command "{command}" parameter ').rstrip(".")
-    return CaseError(10, "command line", reason, f"did you mean {hint} {cure}" if hint else cure)
-
-
-def _as_refusal(error: BaseException) -> SpallError:
-    """What to tell of an error: itself if it is a refusal, else an interruption, a limit, a full disk, a bug."""
-    if isinstance(error, SpallError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted(1, "fem-spall", "was interrupted by Ctrl-C", "start it again")
-    if isinstance(error, MemoryError):
-        reason = "the memory of this machine does not suffice"
-        return LimitError(10, "fem-spall", reason, "enlarge mesh.size_min or mesh.size_max")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(10, "output", f"cannot be written ({error.strerror})", "make room on the disk")
-    trace, where = error.__traceback__, "fem-spall"
-    while trace is not None:
-        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    reason = f"this is a bug of the program ({type(error).__name__}: {error})"
-    return SpallError(0, where, reason, "run it again with --debug and report what it prints")
-
-
-def _refuse(error: SpallError) -> int:
-    """Print a refusal, faults first, and return its exit code."""
-    faults = getattr(error, "faults", ())
-    reason, cure = error.reason, error.cure
-    if len(faults) > 1:
-        for fault in faults[: LINES - 1]:
-            print(_one_line(fault), file=sys.stderr)
-        if len(faults) >= LINES:
-            reason += f", {len(faults) - LINES + 1} more not shown"
-        else:
-            cure = "correct the lines named"
-    line = f"fem-spall: error [E{error.number}]: {error.where}: {reason}; {cure}"
-    print(_one_line(line), file=sys.stderr, flush=True)
-    return error.exit_code
-
-
-def _one_line(text: object) -> str:
-    """Text without line breaks and control characters, whatever a file name holds."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-
-
-def _record_failure(folder: Path, error: CaseError) -> None:
-    """Leave ``failure.json`` for whoever reads the folder; a finished result there stays as it is."""
-    entry: dict[str, Any] = {
-        "status": "failed", "number": error.number, "kind": type(error).__name__, "where": error.where,
-        "reason": error.reason, "cure": error.cure, "faults": [vars(fault) for fault in error.faults],
-    }  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        present = {path.name for path in folder.iterdir()}
-        if "result.json" not in present and (not present or present & {"case.yaml", "failure.json"}):
-            (folder / "failure.json").write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
-    except OSError:
-        return  # the refusal on the terminal says what matters
+        known = [name for name in app if not name.startswith("-")]
+        raise usage(error, words, known) from None

@@ -24,7 +24,7 @@ from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
 from fem_spall.warn import warnings_of
 
-__all__ = ["present_again", "run_case"]
+__all__ = ["present_again", "run_case", "versions"]
 
 PACKAGES = ("fem-spall", "dolfinx-solver-real", "gmsh", "manifold3d", "mmgpy", "numpy", "scipy", "pyvista", "vtk")
 
@@ -222,13 +222,14 @@ def _complete(
         "repairs": repairs,
         "surfaces": {name: {**s.provenance, "sha256": s.sha256, "area": s.area, "volume": s.volume}
                      for name, s in surfaces.items()},
-        "versions": _versions(),
+        "versions": versions(),
     }  # fmt: skip
     record["warnings"] = warnings_of(case, record)
     return record
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers, by name."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         try:

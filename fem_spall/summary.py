@@ -1,4 +1,4 @@
-"""What ``check`` and ``inspect`` say, as text and tables."""
+"""What ``check``, ``inspect`` and ``verify`` say, as text and tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from fem_spall.case import Case
     from fem_spall.estimate import CrackMeasure, Estimate
+    from fem_spall.verify import Bars, Comparison, Report
 
-__all__ = ["case_summary", "free_memory", "surface_lines"]
+__all__ = ["bars_lines", "benchmark_parts", "case_summary", "free_memory", "surface_lines"]
 
 RESOLVED = 3.0  # an averaging length must be this many local mesh sizes
 
@@ -159,3 +160,46 @@ def _um(length: float) -> str:
 
 def _round(count: float) -> str:
     return f"{float(f'{count:.1g}'):,.0f}"
+
+
+def benchmark_parts(report: Report) -> Iterator[RenderableType]:
+    """The comparisons of a benchmark as a table, then what failed and which error bars did not hold."""
+    yield f"\n{report.name}: {report.declaration.title}"
+    if report.comparisons:
+        columns = ("figure", "mesh", "cells", "error", "order", "expected", "stated error", "stated/error", "held")
+        rows = (_comparison(row) for quantity in report.declaration.quantities for row in report.rows(quantity))
+        yield table(columns, rows, right=columns[2:8])
+    if not report.judged and report.comparisons:
+        yield "note: the tolerances are for the finest level that CI runs, which was not run"
+    yield from (f"note: {line}" for line in report.notes)
+    yield from (f"FAILED {report.name}: {line}" for line in report.failures)
+
+
+def _comparison(row: Comparison) -> tuple[str, ...]:
+    def shown(value: float | None, form: str) -> str:
+        return "" if value is None else f"{value:{form}}"
+
+    held = {True: "yes", False: "NO", None: ""}[row.held]
+    error = "not given" if row.value is None else f"{row.error:+.1e}"
+    return (
+        row.quantity.name, f"P{row.degree} {_um(row.size)} um", f"{row.cells:,}", error, shown(row.order, ".2f"),
+        shown(row.quantity.order.get(row.degree), "g"), shown(row.stated, ".1e"), shown(row.ratio, ".2g"), held,
+    )  # fmt: skip
+
+
+def bars_lines(bars: Bars) -> Iterator[str]:
+    """How the stated errors did against the true ones over all benchmarks that ran, in words."""
+    if bars.share is None:
+        yield "\nNo error bar was stated."
+    else:
+        yield (
+            f"\n{bars.stated} error bars stated (case, level, figure), of which {bars.held} held ({bars.share:.1%})."
+        )
+    if bars.mean is not None and bars.median is not None:
+        yield (
+            f"Stated over true error: geometric mean {bars.mean:.3g}, median {bars.median:.3g}, over the "
+            f"{len(bars.ratios)} with a true error above the figure's floor."
+        )
+    if bars.without:
+        never = f"; never with one: {'; '.join(bars.bare)}" if bars.bare else ""
+        yield f"{bars.without} values came without an error bar{never}."

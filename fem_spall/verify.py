@@ -1,137 +1,38 @@
-"""Benchmarks with an exact answer: declare, run through the public path, compare.
+"""Benchmarks run through the public path: errors, orders, and whether the stated error bars held.
 
-A benchmark is a folder with ``case.yaml`` (an ordinary case), ``benchmark.yaml`` (the
-declaration, :class:`Declaration`) and ``README.md`` (statement, formula, last table).
-Each level overrides some keys of the case, above all ``mesh.size_min``, against which
-the observed order of convergence is measured among levels of one element degree.
-
-Run ``python -m fem_spall.verify [NAME ...] [--write] [--all-levels]``.
+A figure fails where it misses its tolerance on the finest level or converges too slowly.
+An error bar that did not hold is noted and counted: bars are estimates, and fewer than
+:data:`HELD` of them holding is what fails a run.
 """
 
 from __future__ import annotations
 
-import argparse
-import inspect
+import json
 import math
-import sys
+import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from fem_spall import __version__
+from fem_spall.benchmark import Benchmark, Declaration, Levels, Quantity
+from fem_spall.errors import Interrupted, SpallError
+from fem_spall.output.files import atomic_text
+from fem_spall.progress import Progress, Silent
 
-from fem_spall import analytic
-from fem_spall.errors import CaseError
-from fem_spall.model import Model
-from fem_spall.quantity import Potential, Unit, to_si
+__all__ = ["Bars", "Comparison", "Report", "run_benchmark", "run_level", "verify", "write_record", "write_tables"]
 
-__all__ = ["Benchmark", "Comparison", "Declaration", "Report", "find_benchmarks", "verify"]
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+#: Share of the stated error bars that must hold.
+HELD = 0.95
+#: Fewer bars than this are not judged together: one miss alone would be more than the share allows.
+ENOUGH = 20
+#: An observed order below this share of the expected one fails; one well above is luck or cancellation, no fault.
+SLOW = 0.75
 TABLE_START, TABLE_END = "<!-- table: start -->", "<!-- table: end -->"
-_LENGTH = Unit("m", "1 um", "length")
 
 type Runner = Callable[[Path, Mapping[str, Any], Path], Mapping[str, Any]]
-
-
-class Exact(Model):
-    """The exact value: a closed form of :data:`fem_spall.analytic.FIGURES` and its parameters as text with units."""
-
-    form: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _callable(self) -> Exact:
-        if self.form not in analytic.FIGURES:
-            raise ValueError(f"there is no closed form {self.form!r}; take one of: {', '.join(analytic.FIGURES)}")
-        self.value()
-        return self
-
-    def value(self) -> float:
-        """Exact value, SI."""
-        form = analytic.FIGURES[self.form]
-        units = {
-            name: parameter.annotation.__metadata__[0]
-            for name, parameter in inspect.signature(form, eval_str=True).parameters.items()
-        }
-        if unknown := sorted(set(self.parameters) - set(units)):
-            raise ValueError(f"closed form {self.form!r} takes {', '.join(units)}; unknown: {', '.join(unknown)}")
-        given = {
-            name: [to_si(item, units[name]) for item in text] if isinstance(text, list) else to_si(text, units[name])
-            for name, text in self.parameters.items()
-        }
-        return form(**given)
-
-
-class Quantity(Model):
-    """One compared figure.
-
-    ``value`` is its place in ``result.json``; it is multiplied by ``copies`` (mirror images
-    that make up the whole body) and divided by ``at_potential``, where given.  ``exact`` is a
-    closed form, or a bare number for a figure whose exact value needs none (an identity, a
-    uniform flux).  ``tolerance`` is relative, or absolute (SI) where the exact value is zero.
-    ``order`` is the expected order of convergence by element degree; an error below
-    ``floor`` (solver and geometry rounding) has no order.
-    """
-
-    name: str
-    value: str = Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")
-    copies: Annotated[float, Field(gt=0)] = 1.0
-    at_potential: Potential | None = None
-    exact: Exact | float
-    tolerance: Annotated[float, Field(gt=0)]
-    order: dict[int, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    floor: Annotated[float, Field(gt=0)] = 1e-9
-
-    @property
-    def reference(self) -> float:
-        """Exact value, SI."""
-        return self.exact.value() if isinstance(self.exact, Exact) else self.exact
-
-    def read(self, result: Mapping[str, Any]) -> tuple[float | None, float | None]:
-        """Value in a result and its stated error bar, both SI; None where the run gives none on its mesh."""
-        found: Any = result
-        for key in self.value.split("."):
-            if not isinstance(found, Mapping) or key not in found:
-                raise CaseError(
-                    70, f"{self.name}, {self.value}", f"there is no {key!r} in result.json", "correct the place"
-                )
-            holder, found = found, found[key]
-        bar = holder.get("error") if self.value.endswith(".value") else None
-        factor = self.copies / (1.0 if self.at_potential is None else self.at_potential)
-        if found is None:
-            return None, None
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
-            raise CaseError(70, f"{self.name}, {self.value}", f"is no number; got {found!r}", "correct the place")
-        return factor * found, None if bar is None else factor * bar
-
-
-class Declaration(Model):
-    """What a benchmark compares, on which meshes."""
-
-    version: Literal[1]
-    title: str
-    reference_cases: tuple[str, ...]
-    levels: tuple[dict[str, Any], ...] = Field(min_length=1)
-    ci_levels: Annotated[int, Field(ge=1)]
-    quantities: tuple[Quantity, ...] = Field(min_length=1)
-
-    @field_validator("levels")
-    @classmethod
-    def _sized(cls, levels: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for number, level in enumerate(levels):
-            if "mesh.size_min" not in level:
-                raise ValueError(f"level {number} must state mesh.size_min, against which the order is measured")
-            to_si(level["mesh.size_min"], _LENGTH)
-        return levels
-
-    @model_validator(mode="after")
-    def _enough_levels(self) -> Declaration:
-        if self.ci_levels > len(self.levels):
-            raise ValueError(f"ci_levels is {self.ci_levels} but there are {len(self.levels)} levels")
-        return self
 
 
 @dataclass(frozen=True)
@@ -147,7 +48,7 @@ class Comparison:
     seconds: float
     value: float | None
     bar: float | None
-    order: float | None  # against the previous level of the same degree
+    order: float | None = None  # against the previous level of the same degree
 
     @property
     def error(self) -> float:
@@ -163,55 +64,158 @@ class Comparison:
         exact = self.quantity.reference
         return self.bar if self.bar is None or exact == 0 else self.bar / abs(exact)
 
+    @property
+    def held(self) -> bool | None:
+        """Whether the error is within the stated one, or below the figure's floor; None without a stated one."""
+        return None if self.stated is None else abs(self.error) <= max(self.stated, self.quantity.floor)
+
+    @property
+    def ratio(self) -> float | None:
+        """Stated over true error; None without a stated one, or where the true one is below the figure's floor."""
+        if self.stated is None or not abs(self.error) > self.quantity.floor:
+            return None
+        return self.stated / abs(self.error)
+
+    def entry(self) -> dict[str, Any]:
+        """What is recorded of it; errors and bars in the terms of :attr:`error`."""
+        quantity = self.quantity
+        return {
+            "figure": quantity.name, "level": self.level + 1, "degree": self.degree, "size_m": self.size,
+            "cells": self.cells, "dofs": self.dofs, "seconds": self.seconds, "value": _finite(self.value),
+            "exact": quantity.reference, "error": _finite(self.error), "tolerance": quantity.tolerance,
+            "floor": quantity.floor, "order": _finite(self.order), "expected_order": quantity.order.get(self.degree),
+            "bar": _finite(self.stated), "ratio": _finite(self.ratio), "held": self.held,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Report:
-    """All comparisons of one benchmark."""
+    """All comparisons of one benchmark, and what went wrong on the way."""
 
     name: str
     declaration: Declaration
     comparisons: tuple[Comparison, ...]
+    broken: tuple[str, ...] = ()  # levels that ended in a refusal
+    interrupted: bool = False
+
+    def rows(self, quantity: Quantity) -> list[Comparison]:
+        """Comparisons of one figure, coarse to fine."""
+        return [row for row in self.comparisons if row.quantity is quantity]
+
+    @property
+    def finest(self) -> list[Comparison]:
+        """The last comparison at the highest degree for each figure."""
+        found = []
+        for quantity in self.declaration.quantities:
+            if rows := self.rows(quantity):
+                highest = max(row.degree for row in rows)
+                found.append([row for row in rows if row.degree == highest][-1])
+        return found
+
+    @property
+    def judged(self) -> bool:
+        """Whether the tolerances apply: they are meant for the finest level of the highest degree that CI affords."""
+        levels = self.declaration.chosen("ci")
+        highest = max(map(self.declaration.degree, levels))
+        needed = max(level for level in levels if self.declaration.degree(level) == highest)
+        return any(row.level >= needed and row.degree >= highest for row in self.finest)
 
     @property
     def failures(self) -> list[str]:
-        """One sentence for each figure that misses its tolerance, its order or the error that the run states."""
-        found = []
-        for quantity in self.declaration.quantities:
-            rows = [row for row in self.comparisons if row.quantity is quantity]
-            highest = max(row.degree for row in rows)
-            last = [row for row in rows if row.degree == highest][-1]
+        """One sentence for each level that broke and each figure that misses its tolerance or its order."""
+        found = list(self.broken)
+        for last in self.finest if self.judged else ():
+            quantity = last.quantity
             if last.value is None:
                 found.append(f"{quantity.name}: the run gives no value on the finest mesh")
             elif not abs(last.error) <= quantity.tolerance:
                 found.append(f"{quantity.name}: error {last.error:.2e} exceeds {quantity.tolerance:.1e}")
-            found += [
-                f"{quantity.name}: error {row.error:.2e} on level {row.level + 1} exceeds the stated {row.stated:.1e}"
-                for row in rows
-                if row.stated is not None and not abs(row.error) <= max(row.stated, quantity.floor)
-            ]
+        for quantity in self.declaration.quantities:
             for degree, expected in quantity.order.items():
-                observed = fitted_order([row for row in rows if row.degree == degree])
-                # An order well above the expected one is luck or cancellation, not a fault.
-                if observed is not None and observed < 0.75 * expected:
+                observed = fitted_order([row for row in self.rows(quantity) if row.degree == degree])
+                if observed is not None and observed < SLOW * expected:
                     found.append(f"{quantity.name}: order {observed:.2f} at degree {degree}, expected {expected:g}")
         return found
 
+    @property
+    def notes(self) -> list[str]:
+        """One sentence for each error bar that did not hold."""
+        return [
+            f"{row.quantity.name}: error {row.error:.2e} on level {row.level + 1} exceeds the stated {row.stated:.1e}"
+            for row in self.comparisons
+            if row.held is False
+        ]
+
     def table(self) -> str:
         """Markdown table of all comparisons."""
-        columns = "figure | degree | h (um) | cells | dofs | value | exact | error | stated | order | expected | s"
+        columns = (
+            "figure | degree | h (um) | cells | dofs | value | exact | error | stated | stated/error | order | expected"
+            " | s"
+        )
         lines = [f"| {columns} |", "|---" * (columns.count("|") + 1) + "|"]
         for quantity in self.declaration.quantities:
-            for row in (row for row in self.comparisons if row.quantity is quantity):
-                order = "" if row.order is None else f"{row.order:.2f}"
+            for row in self.rows(quantity):
                 value, error = ("-", "") if row.value is None else (f"{row.value:.9g}", f"{row.error:+.2e}")
-                bar = "" if row.stated is None else f"{row.stated:.1e}"
-                expected = quantity.order.get(row.degree)
                 lines.append(
                     f"| {quantity.name} | P{row.degree} | {row.size * 1e6:.4g} | {row.cells} | {row.dofs} "
-                    f"| {value} | {quantity.reference:.9g} | {error} | {bar} | {order} "
-                    f"| {'' if expected is None else f'{expected:g}'} | {row.seconds:.1f} |"
+                    f"| {value} | {quantity.reference:.9g} | {error} | {_text(row.stated, '.1e')} "
+                    f"| {_text(row.ratio, '.2g')} | {_text(row.order, '.2f')} "
+                    f"| {_text(quantity.order.get(row.degree), 'g')} | {row.seconds:.1f} |"
                 )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """How the stated error bars did over some reports."""
+
+    stated: int
+    held: int
+    ratios: tuple[float, ...]  # stated over true error, where the true one is above the figure's floor
+    without: int  # values that came without one
+    bare: tuple[str, ...]  # figures that came without one on every level
+
+    @classmethod
+    def of(cls, reports: Iterable[Report]) -> Bars:
+        """Count over all levels and figures."""
+        pairs = [(report, row) for report in reports for row in report.comparisons]
+        with_bar = [row for _, row in pairs if row.held is not None]
+        without = sum(row.held is None and row.value is not None for _, row in pairs)
+        names = dict.fromkeys(f"{report.name}: {row.quantity.name}" for report, row in pairs)
+        barred = {f"{report.name}: {row.quantity.name}" for report, row in pairs if row.held is not None}
+        bare = tuple(name for name in names if name not in barred)
+        ratios = tuple(row.ratio for row in with_bar if row.ratio)
+        return cls(len(with_bar), sum(row.held is True for row in with_bar), ratios, without, bare)
+
+    @property
+    def share(self) -> float | None:
+        """Share of the stated bars that held."""
+        return self.held / self.stated if self.stated else None
+
+    @property
+    def mean(self) -> float | None:
+        """Geometric mean of stated over true error."""
+        return statistics.geometric_mean(self.ratios) if self.ratios else None
+
+    @property
+    def median(self) -> float | None:
+        """Median of stated over true error."""
+        return statistics.median(self.ratios) if self.ratios else None
+
+    @property
+    def failure(self) -> str | None:
+        """A sentence if too few of the bars held, and there are enough of them to say so."""
+        if self.share is None or self.stated < ENOUGH or self.share >= HELD:
+            return None
+        return f"only {self.share:.1%} of the {self.stated} stated error bars held; {HELD:.0%} must"
+
+    def entry(self) -> dict[str, Any]:
+        """What is recorded of them."""
+        return {
+            "stated": self.stated, "held": self.held, "share": self.share, "geometric_mean_ratio": self.mean,
+            "median_ratio": self.median, "ratios": len(self.ratios), "without": self.without,
+            "bare": list(self.bare),
+        }  # fmt: skip
 
 
 def fitted_order(rows: Sequence[Comparison]) -> float | None:
@@ -221,85 +225,9 @@ def fitted_order(rows: Sequence[Comparison]) -> float | None:
         for row in rows
         if row.value is not None and abs(row.error) > row.quantity.floor
     ]
-    if len(pairs) < 2 or pairs[0][0] == pairs[-1][0]:
+    if len({x for x, _ in pairs}) < 2:
         return None
-    mean_x = sum(x for x, _ in pairs) / len(pairs)
-    mean_y = sum(y for _, y in pairs) / len(pairs)
-    return sum((x - mean_x) * (y - mean_y) for x, y in pairs) / sum((x - mean_x) ** 2 for x, _ in pairs)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A folder that declares a benchmark."""
-
-    folder: Path
-    declaration: Declaration
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.name
-
-    @classmethod
-    def load(cls, folder: Path) -> Benchmark:
-        """Read ``benchmark.yaml`` of the folder.
-
-        Raises
-        ------
-        CaseError
-            If the declaration is not valid.
-        """
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-
-        path = folder / "benchmark.yaml"
-        try:
-            return cls(folder, Declaration.model_validate(YAML(typ="safe", pure=True).load(path)))
-        except YAMLError as error:
-            raise CaseError(71, str(path), f"is no YAML: {error}", "correct it") from None
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-            raise CaseError(71, str(path), f"is no valid declaration: {faults}", "correct it") from None
-
-    def run(self, runner: Runner, *, all_levels: bool = False, progress: Callable[[str], None] = print) -> Report:
-        """Run the levels (those that CI affords, or all) and compare every quantity."""
-        comparisons: list[Comparison] = []
-        levels = self.declaration.levels if all_levels else self.declaration.levels[: self.declaration.ci_levels]
-        for number, level in enumerate(levels):
-            with tempfile.TemporaryDirectory(prefix="fem-spall-verify-") as scratch:
-                result = runner(self.folder / "case.yaml", level, Path(scratch) / "run")
-            for quantity in self.declaration.quantities:
-                comparisons.append(self._compare(quantity, number, level, result, comparisons))
-            mesh = result["mesh"]
-            progress(
-                f"{self.name}: level {number + 1} of {len(levels)}, {mesh['cells']} cells, {mesh['dofs']} unknowns, "
-                f"{result['seconds']['total']:.1f} s"
-            )
-        return Report(self.name, self.declaration, tuple(comparisons))
-
-    def _compare(
-        self,
-        quantity: Quantity,
-        number: int,
-        level: Mapping[str, Any],
-        result: Mapping[str, Any],
-        before: Iterable[Comparison],
-    ) -> Comparison:
-        value, bar = quantity.read(result)
-        row = Comparison(
-            quantity=quantity,
-            level=number,
-            degree=int(level.get("solver.degree", 2)),
-            size=to_si(level["mesh.size_min"], _LENGTH),
-            cells=int(result["mesh"]["cells"]),
-            dofs=int(result["mesh"]["dofs"]),
-            seconds=float(result["seconds"]["total"]),
-            value=value,
-            bar=bar,
-            order=None,
-        )
-        earlier = [other for other in before if other.quantity is quantity and other.degree == row.degree][-1:]
-        return replace(row, order=fitted_order([*earlier, row]))
+    return statistics.linear_regression([x for x, _ in pairs], [y for _, y in pairs]).slope
 
 
 def run_level(case: Path, overrides: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
@@ -311,57 +239,168 @@ def run_level(case: Path, overrides: Mapping[str, Any], folder: Path) -> Mapping
     return run_case(load_case(case, given), case, folder, overrides=given)
 
 
-def find_benchmarks(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Benchmark]:
-    """Benchmarks of a folder, all or those whose name contains one of ``names``, in order of their names.
+def run_benchmark(
+    benchmark: Benchmark, levels: Levels = "ci", *, runner: Runner = run_level, progress: Progress | None = None
+) -> Report:
+    """Run the levels of a benchmark and compare every figure; a level that ends in a refusal does not stop the rest.
 
     Raises
     ------
     CaseError
-        If no benchmark has a given name, or a declaration is not valid.
+        If the declaration compares what no record has.
     """
-    folders = sorted(path.parent for path in folder.glob("*/benchmark.yaml"))
-    for name in names:
-        if not any(name in path.name for path in folders):
-            raise CaseError(72, name, "is no benchmark", f"take one of: {', '.join(path.name for path in folders)}")
-    return [Benchmark.load(path) for path in folders if not names or any(name in path.name for name in names)]
-
-
-def write_table(benchmark: Benchmark, report: Report) -> None:
-    """Put the table of a run between the markers of the benchmark's README."""
-    path = benchmark.folder / "README.md"
-    text = path.read_text(encoding="utf-8")
-    head, rest = text.split(TABLE_START, 1)
-    _, tail = rest.split(TABLE_END, 1)
-    path.write_text(f"{head}{TABLE_START}\n{report.table()}\n{TABLE_END}{tail}", encoding="utf-8")
+    told = progress or Silent()
+    declaration = benchmark.declaration
+    rows: list[Comparison] = []
+    broken: list[str] = []
+    interrupted = False
+    chosen = declaration.chosen(levels)
+    for level in chosen:
+        degree, size = declaration.degree(level), declaration.size(level)
+        told.stage(benchmark.name, f"level {level + 1} of {len(declaration.levels)}: P{degree}, {size * 1e6:.4g} um")
+        try:
+            with tempfile.TemporaryDirectory(prefix="fem-spall-verify-", ignore_cleanup_errors=True) as scratch:
+                result = runner(benchmark.folder / "case.yaml", declaration.levels[level], Path(scratch) / "run")
+        except (KeyboardInterrupt, Interrupted):
+            interrupted = True
+            break
+        except SpallError as error:
+            broken.append(f"level {level + 1} ended with E{error.number}: {error.where}: {error.reason}")
+            told.note(broken[-1])
+            continue
+        for quantity in declaration.quantities:
+            value, bar = quantity.read(result)
+            mesh, seconds = result["mesh"], float(result["seconds"]["total"])
+            row = Comparison(quantity, level, degree, size, int(mesh["cells"]), int(mesh["dofs"]), seconds, value, bar)
+            before = [other for other in rows if other.quantity is quantity and other.degree == degree][-1:]
+            rows.append(replace(row, order=fitted_order([*before, row])))
+    return Report(benchmark.name, declaration, tuple(rows), tuple(broken), interrupted)
 
 
 def verify(
-    names: Sequence[str] = (), *, all_levels: bool = False, write: bool = False, progress: Callable[[str], None] = print
-) -> list[Report]:
-    """Reports of the benchmarks; with ``write`` their tables go into the READMEs."""
-    reports = []
-    for benchmark in find_benchmarks(names):
-        report = benchmark.run(run_level, all_levels=all_levels, progress=progress)
-        if write:
-            write_table(benchmark, report)
-        reports.append(report)
-    return reports
+    benchmarks: Iterable[Benchmark], levels: Levels = "ci", *, runner: Runner = run_level, progress: Progress
+) -> Iterator[Report]:
+    """Reports of the benchmarks as they come; interrupted, that of what has run, before the interruption goes on.
+
+    Raises
+    ------
+    Interrupted
+        After the last report, if the user asked to stop.
+    """
+    for benchmark in benchmarks:
+        report = run_benchmark(benchmark, levels, runner=runner, progress=progress)
+        yield report
+        if report.interrupted:
+            reason = "was interrupted; what had run by then is reported"
+            raise Interrupted(3, "verify", reason, f"go on with fem-spall verify {benchmark.name}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run benchmarks from the command line; the exit code is 6 where a figure misses its tolerance or its order."""
-    parser = argparse.ArgumentParser(prog="python -m fem_spall.verify", description=verify.__doc__)
-    parser.add_argument("names", nargs="*", help="parts of benchmark names; none for all")
-    parser.add_argument("--all-levels", action="store_true", help="the fine levels too")
-    parser.add_argument("--write", action="store_true", help="record the tables in the READMEs")
-    given = parser.parse_args(arguments)
-    reports = verify(given.names, all_levels=given.all_levels, write=given.write)
+def write_record(path: Path, reports: Sequence[Report], *, complete: bool) -> Path:
+    """Return the JSON file of every comparison, written with the versions of what computed it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    from fem_spall.run import versions
+
+    entry = {
+        "program": __version__,
+        "versions": versions(),
+        "complete": complete and not any(report.interrupted for report in reports),
+        "bars": Bars.of(reports).entry(),
+        "benchmarks": [
+            {
+                "name": report.name,
+                "title": report.declaration.title,
+                "reference_cases": report.declaration.reference_cases,
+                "failures": report.failures,
+                "notes": report.notes,
+                "comparisons": [row.entry() for row in report.comparisons],
+            }
+            for report in reports
+        ],
+    }
+    return atomic_text(path, json.dumps(entry, indent=1, allow_nan=False) + "\n")
+
+
+def write_tables(reports: Sequence[Report], folder: Path) -> list[Path]:
+    """Put the reports into the READMEs of their benchmarks and into ``TABLE.md`` of all; return the files written."""
+    written = []
     for report in reports:
-        print(f"\n{report.name}: {report.declaration.title}\n\n{report.table()}")
-        for failure in report.failures:
-            print(f"FAILED {report.name}: {failure}")
-    return 6 if any(report.failures for report in reports) else 0
+        path = folder / report.name / "README.md"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        head, start, rest = text.partition(TABLE_START)
+        _, end, tail = rest.partition(TABLE_END)
+        if start and end:
+            written.append(atomic_text(path, f"{head}{start}\n{report.table()}\n{end}{tail}"))
+    table = folder / "TABLE.md"
+    kept = table.read_text(encoding="utf-8") if table.is_file() else ""
+    known = {path.parent.name for path in folder.glob("*/benchmark.yaml")} - {report.name for report in reports}
+    return [*written, atomic_text(table, _overview(reports, kept, known))]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+_BARS = "benchmark | stated bars | held | geometric mean of stated/error | over"
+_FIGURES = "benchmark | figure | finest level | error | stated | stated/error | order | expected"
+
+
+def _overview(reports: Sequence[Report], kept: str, known: set[str]) -> str:
+    """The two tables of all benchmarks; rows of those that did not run now are taken from the text so far."""
+    bars: dict[str, list[str]] = {}
+    figures: dict[str, list[str]] = {}
+    for line in kept.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[0] in known:
+            (bars if len(cells) == _BARS.count("|") + 1 else figures).setdefault(cells[0], []).append(line)
+    for report in reports:
+        found = Bars.of([report])
+        bars[report.name] = [
+            f"| {report.name} | {found.stated} | {found.held} | {_text(found.mean, '.3g')} | {len(found.ratios)} |"
+        ]
+        figures[report.name] = [
+            f"| {report.name} | {row.quantity.name} | P{row.degree}, {row.size * 1e6:.4g} um "
+            f"| {_text(_finite(row.error), '+.1e')} | {_text(row.stated, '.1e')} | {_text(row.ratio, '.2g')} "
+            f"| {_text(row.order, '.2f')} | {_text(row.quantity.order.get(row.degree), 'g')} |"
+            for row in report.finest
+        ]
+    lines = [
+        "# All benchmarks at their last run",
+        "",
+        "Written by `fem-spall verify --write`. Errors are relative, or absolute (SI) where the exact value is zero; "
+        "*stated* is the error that the run itself gives. A bar holds where the error is within it or below the "
+        "figure's floor; true errors below the floor are left out of stated/error.",
+        "",
+        *(f"| {_BARS} |", "|---" * (_BARS.count("|") + 1) + "|"),
+        *(line for name in sorted(bars) for line in bars[name]),
+        _total([line for name in sorted(bars) for line in bars[name]]),
+        "",
+        *(f"| {_FIGURES} |", "|---" * (_FIGURES.count("|") + 1) + "|"),
+        *(line for name in sorted(figures) for line in figures[name]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _total(rows: Sequence[str]) -> str:
+    """Last row of the table of bars, summed from the others."""
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    stated, held, over = (sum(int(row[column]) for row in cells) for column in (1, 2, 4))
+    logarithm = sum(int(row[4]) * math.log(float(row[3])) for row in cells if row[3])
+    share = f" ({held / stated:.1%})" if stated else ""
+    return f"| **all** | {stated} | {held}{share} | {f'{math.exp(logarithm / over):.3g}' if over else ''} | {over} |"
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+if __name__ == "__main__":  # the former command
+    import subprocess
+    import sys
+
+    words = [word for old in sys.argv[1:] for word in (("--levels", "all") if old == "--all-levels" else (old,))]
+    sys.exit(subprocess.call([sys.executable, "-m", "fem_spall", "verify", *words]))

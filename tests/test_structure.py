@@ -22,7 +22,7 @@ LAYERS = (
     ("analytic.", "yaml_source"),
     ("electrolyte", "boundary"),
     ("crack.",),
-    ("case",),
+    ("case", "benchmark"),
     ("case_schema",),
     ("case_file",),
     ("fenics", "mesh.arrays"),
@@ -34,7 +34,7 @@ LAYERS = (
     ("conduction",),
     ("system",),
     ("solve",),
-    ("surface_flux", "forces"),
+    ("surface_flux", "forces", "tip_flux"),
     ("edges",),
     ("metrics",),
     ("output.",),
@@ -43,11 +43,12 @@ LAYERS = (
     ("verify", "estimate", "terminal"),
     ("summary",),
     ("doctor",),
+    ("refusal",),
     ("cli",),
     ("__main__",),
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
-FINITE_ELEMENTS = {"mesh.tagged", "conduction", "system", "solve", "forces", "output.fields", "stage", "run"}
+FINITE_ELEMENTS = {"mesh.tagged", "conduction", "system", "solve", "forces", "tip_flux", "output.fields", "stage", "run"}
 FOREIGN = {"dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "dolfinx_solver"}
 MOST_LINES = 450
 

@@ -54,7 +54,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "--help")
     assert (code, err) == (0, [])
-    commands = ["run", "check", "inspect", "init", "kinds", "schema", "report", "doctor", "cite"]
+    commands = ["run", "check", "inspect", "init", "kinds", "schema", "report", "doctor", "cite", "verify"]
     assert all(re.search(rf"│ {command} ", out) for command in commands)
     assert "fem-spall run configs/quickstart.yaml" in out
     for command in set(commands) - {"doctor", "cite"}:
@@ -85,6 +85,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["kinds", "pony"], r"E210\]: kinds: there is no kind 'pony'; take one of surface_file,"),
         (["run", "nofile.yaml"], r"E201\]: nofile.yaml: cannot be read \(No such file or directory\); give the path"),
         (["check", "nofile.yaml", "foo"], r"E201\]: nofile.yaml: cannot be read"),
+        (["verify", "sphinx"], r"E272\]: sphinx: is no benchmark; take one of: 01_parallel_plates,"),
+        (["verify", "--levels", "0"], r"E210\]: --levels: must be ci, all or a number above zero; got '0'; leave"),
+        (["verify", "--levels", "2", "--write"], r"E210\]: --write: needs complete tables; leave --levels out"),
         (["init", "a b"], r"E210\]: NAME: must be a name of letters, .* got 'a b'; write"),
     ],
 )
@@ -344,6 +347,55 @@ def test_figures_are_rounded_by_their_error(
     value: float, unit: str, error: float | None, shown: tuple[str, str, str]
 ) -> None:
     assert readable(value, unit, error) == shown
+
+
+# --- Verify ---
+
+
+def _report(failing: bool, interrupted: bool = False) -> Any:
+    from fem_spall.benchmark import find_benchmarks
+    from fem_spall.verify import Comparison, Report
+
+    (plates,) = find_benchmarks(["01_parallel_plates"])
+    quantity = plates.declaration.quantities[0]
+    value = quantity.reference * (1.1 if failing else 1 + 1e-12)
+    row = Comparison(quantity, 2, 2, 1e-5, 981, 1500, 0.1, value, 0.2 * value)
+    return Report("01_parallel_plates", plates.declaration, (row,), (), interrupted)
+
+
+def test_verify_prints_and_keeps_what_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A failing figure must not pass with exit code 0, and an interruption must not lose the table or the file.
+    reports = [_report(failing=True)]
+    monkeypatch.setattr("fem_spall.verify.verify", lambda *_, **__: iter(reports))
+    file = tmp_path / "v.json"
+    code, out, err = call(capsys, "verify", "parallel_plates", "--json", file)
+    assert code == 6
+    assert re.search(r"resistance, ohm +P2 10 um +981 +\+1\.0e-01 +2\.2e-01 +2\.2 +yes", out)
+    assert "FAILED 01_parallel_plates: resistance, ohm: error 1.00e-01 exceeds 1.0e-11" in out
+    assert "1 error bars stated (case, level, figure), of which 1 held (100.0%)." in out
+    assert err == ["fem-spall: error [E610]: verify: 01_parallel_plates failed; the tables above say where"]
+    assert json.loads(file.read_text())["complete"] is True
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        yield _report(failing=False, interrupted=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fem_spall.verify.verify", stopped)
+    code, out, err = call(capsys, "verify", "parallel_plates", "--json", file)
+    assert code == 9
+    assert "+1.0e-12" in out
+    assert "of which 1 held" in out
+    assert json.loads(file.read_text())["complete"] is False
+    monkeypatch.setattr("fem_spall.verify.verify", lambda *_, **__: pytest.fail("ran before looking at the file"))
+    assert call(capsys, "verify", "parallel_plates", "--json", tmp_path / "nowhere" / "v.json")[0] == 7
+
+
+def test_verify_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "verify", "plates", "--list")
+    assert code == 0
+    assert re.fullmatch(r"01_parallel_plates +3 of 3 levels +Parallel plates\n", out)
 
 
 # --- Doctor ---

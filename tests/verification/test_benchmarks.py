@@ -9,17 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from fem_spall.verify import Benchmark, find_benchmarks, run_level
+from fem_spall.benchmark import Benchmark, find_benchmarks
+from fem_spall.case_file import load_case
+from fem_spall.verify import HELD, TABLE_END, TABLE_START, Bars, Report, run_benchmark
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 BENCHMARKS = find_benchmarks(folder=FOLDER)
+REPORTS: list[Report] = []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark_", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_benchmark(benchmark_: Benchmark) -> None:
-    report = benchmark_.run(run_level)
+    report = run_benchmark(benchmark_)
+    REPORTS.append(report)
     assert not report.failures, "\n".join([*report.failures, report.table()])
+
+
+@pytest.mark.slow
+def test_error_bars_hold_and_are_not_empty_promises() -> None:
+    # Catches: bars that are too small to be true, and bars so large that they say nothing. After all benchmarks.
+    if len(REPORTS) < len(BENCHMARKS):
+        pytest.skip("bars are judged together: run the whole file")
+    bars = Bars.of(REPORTS)
+    missed = "\n".join(f"{report.name}: {note}" for report in REPORTS for note in report.notes)
+    assert bars.share is not None
+    assert bars.share >= HELD, missed
+    assert bars.mean is not None
+    assert bars.mean < 5
 
 
 def test_required_cases_are_declared() -> None:
@@ -36,3 +53,13 @@ def test_every_benchmark_is_listed_and_stated() -> None:
         assert f"`{benchmark.name}`" in overview
         assert "**Exact**" in statement
         assert "**Expected order**" in statement
+        assert statement.count(TABLE_START) == statement.count(TABLE_END) == 1, "a place for the table"
+
+
+def test_a_benchmark_stands_alone() -> None:
+    # Catches: a case that reads a file outside its folder, which an installed copy does not have.
+    for benchmark in BENCHMARKS:
+        case = load_case(benchmark.folder / "case.yaml")
+        for crack in case.cracks:
+            file = getattr(crack, "file", None)
+            assert file is None or Path(file).resolve().is_relative_to(benchmark.folder.resolve()), benchmark.name

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fem_spall.errors import CaseError
+from fem_spall.benchmark import Benchmark, find_benchmarks, source_folder
+from fem_spall.errors import CaseError, Interrupted, MeshingError, OutputError
+from fem_spall.progress import Silent
 from fem_spall.quantity import Unit, to_si
-from fem_spall.verify import TABLE_END, TABLE_START, Benchmark, find_benchmarks, write_table
+from fem_spall.verify import TABLE_END, TABLE_START, Bars, Report, run_benchmark, verify, write_record, write_tables
 
 DECLARATION = """
 version: 1
@@ -38,7 +41,7 @@ EXACT = 50 / (0.1 * 20 * 30) * 1e6
 
 
 def declared(folder: Path, text: str = DECLARATION) -> Benchmark:
-    (folder / "made_up").mkdir()
+    (folder / "made_up").mkdir(parents=True)
     (folder / "made_up" / "benchmark.yaml").write_text(text, encoding="utf-8")
     return find_benchmarks(folder=folder)[0]
 
@@ -57,12 +60,8 @@ def runner(order: float, constant: float, imbalance: float = 1e-13) -> Any:
     return run
 
 
-def silent(line: str) -> None:
-    del line
-
-
 def test_a_right_series_passes_with_its_order(tmp_path: Path) -> None:
-    report = declared(tmp_path).run(runner(2, 1e-4), progress=silent)
+    report = run_benchmark(declared(tmp_path), runner=runner(2, 1e-4))
     assert report.failures == []
     assert len(report.comparisons) == 4  # two figures, two levels of the three
     last = report.comparisons[2]
@@ -74,7 +73,7 @@ def test_a_right_series_passes_with_its_order(tmp_path: Path) -> None:
 
 def test_copies_and_potential_scale_the_value(tmp_path: Path) -> None:
     # Catches: a mirror factor applied to the exact value, which would hide a factor in the table.
-    assert declared(tmp_path).run(runner(2, 0.0), progress=silent).comparisons[0].value == pytest.approx(EXACT)
+    assert run_benchmark(declared(tmp_path), runner=runner(2, 0.0)).comparisons[0].value == pytest.approx(EXACT)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +86,84 @@ def test_copies_and_potential_scale_the_value(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_series_fails(tmp_path: Path, order: float, constant: float, imbalance: float, sentence: str) -> None:
-    failures = declared(tmp_path).run(runner(order, constant, imbalance), progress=silent).failures
+    failures = run_benchmark(declared(tmp_path), runner=runner(order, constant, imbalance)).failures
     assert [line for line in failures if line.startswith(sentence)]
 
 
-def test_an_error_beyond_the_stated_one_fails(tmp_path: Path) -> None:
-    # Catches: error bars that nobody compares with true errors. The made-up runs state 1 %.
-    failures = declared(tmp_path).run(runner(2, 1e-3), progress=silent).failures
-    assert failures == ["resistance: error 1.60e-02 on level 1 exceeds the stated 1.0e-02"]
+def test_a_bar_that_did_not_hold_is_noted_and_counted(tmp_path: Path) -> None:
+    # Catches: error bars that nobody compares with true errors. The made-up runs state 1 % of their value.
+    report = run_benchmark(declared(tmp_path), runner=runner(2, 1e-3))
+    assert report.failures == []
+    assert report.notes == ["resistance: error 1.60e-02 on level 1 exceeds the stated 1.0e-02"]
+    bars = Bars.of([report])
+    assert (bars.stated, bars.held, bars.share) == (2, 1, 0.5)
+    ratios = [0.01 * 1.016 / 0.016, 0.01 * 1.004 / 0.004]
+    assert bars.mean == pytest.approx((ratios[0] * ratios[1]) ** 0.5)
+    assert bars.median == pytest.approx(sum(ratios) / 2)
+    assert (bars.without, bars.bare) == (2, ("made_up: balance",))
+    assert bars.failure is None, "two bars are too few to judge"
+
+
+def test_too_few_bars_that_hold_fail_together(tmp_path: Path) -> None:
+    # Catches: bars that fail one by one, each of them only a note.
+    good, bad = (run_benchmark(declared(tmp_path / n), runner=runner(2, c)) for n, c in (("a", 1e-4), ("b", 1e-3)))
+    assert Bars.of([good] * 18 + [bad] * 2).failure is None, "38 of 40"
+    failure = Bars.of([good] * 17 + [bad] * 3).failure
+    assert failure == "only 92.5% of the 40 stated error bars held; 95% must"
+
+
+def test_errors_below_the_floor_are_left_out_of_the_ratio(tmp_path: Path) -> None:
+    # Catches: a bar of 1e-11 over an error of 1e-15 that makes the mean look generous, or its miss a failure.
+    bars = Bars.of([run_benchmark(declared(tmp_path), runner=runner(2, 1e-12))])
+    assert (bars.stated, bars.held, bars.ratios, bars.mean) == (2, 2, (), None)
+
+
+def test_a_level_that_breaks_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    # Catches: one mesh that cannot be made costs all that was compared before and would be after.
+    def run(case: Path, level: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        if level["mesh.size_min"] == "4 um":
+            raise MeshingError(7, "gmsh", "gave up", "coarsen")
+        return dict(runner(2, 1e-4)(case, level, folder))
+
+    report = run_benchmark(declared(tmp_path), runner=run)
+    assert report.failures == ["level 1 ended with E507: gmsh: gave up"]
+    assert [row.level for row in report.comparisons] == [1, 1]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted(1, "run", "was interrupted", "again")])
+def test_what_ran_before_an_interruption_is_reported(tmp_path: Path, stop: BaseException) -> None:
+    # Catches: Ctrl-C in the last minute of an hour that throws the hour away.
+    def run(case: Path, level: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        if level["mesh.size_min"] == "2 um":
+            raise stop
+        return dict(runner(2, 1e-4)(case, level, folder))
+
+    going = verify([declared(tmp_path)], runner=run, progress=Silent())
+    reports = [next(going)]
+    with pytest.raises(Interrupted, match="what had run by then is reported"):
+        next(going)
+    assert [row.level for row in reports[0].comparisons] == [0, 0]
+    assert reports[0].failures == [], "the tolerance is for the level that was not reached"
+    record = json.loads(write_record(tmp_path / "v.json", reports, complete=True).read_text())
+    assert record["complete"] is False
+    assert [row["level"] for row in record["benchmarks"][0]["comparisons"]] == [1, 1]
+
+
+def test_levels_go_by_degree(tmp_path: Path) -> None:
+    # Catches: --levels 2 that runs two levels of linear elements and none of the quadratic ones.
+    text = DECLARATION.replace("{mesh.size_min: 1 um, solver.degree: 2}", "{mesh.size_min: 3 um, solver.degree: 1}")
+    declaration = declared(tmp_path, text).declaration
+    assert declaration.chosen("ci") == [0, 1]
+    assert declaration.chosen("all") == [0, 1, 2]
+    assert declaration.chosen(1) == [0, 2]
+    assert declaration.chosen(9) == [0, 1, 2]
+
+
+def test_coarse_levels_are_not_held_to_the_tolerance(tmp_path: Path) -> None:
+    # Catches: --levels 1 that fails every benchmark, for tolerances are meant for the finest level.
+    report = run_benchmark(declared(tmp_path), 1, runner=runner(2, 1e-2))
+    assert not report.judged
+    assert report.failures == []
 
 
 def test_a_declaration_with_a_wrong_name_is_refused(tmp_path: Path) -> None:
@@ -110,7 +179,7 @@ def test_a_level_without_a_size_is_refused(tmp_path: Path) -> None:
 def test_a_figure_that_the_record_lacks_is_named(tmp_path: Path) -> None:
     benchmark = declared(tmp_path, DECLARATION.replace("currents.imbalance", "currents.balance"))
     with pytest.raises(CaseError, match=r"no 'balance' in result\.json"):
-        benchmark.run(runner(2, 1e-4), progress=silent)
+        run_benchmark(benchmark, runner=runner(2, 1e-4))
 
 
 def test_a_figure_missing_on_the_finest_mesh_fails(tmp_path: Path) -> None:
@@ -121,7 +190,7 @@ def test_a_figure_missing_on_the_finest_mesh_fails(tmp_path: Path) -> None:
             result["metrics"]["resistance"] = {"value": None, "error": None}
         return dict(result)
 
-    report = declared(tmp_path).run(run, progress=silent)
+    report = run_benchmark(declared(tmp_path), runner=run)
     assert report.failures == ["resistance: the run gives no value on the finest mesh"]
     assert "| - |" in report.table()
 
@@ -136,9 +205,39 @@ def test_the_table_replaces_the_old_one_only(tmp_path: Path) -> None:
     benchmark = declared(tmp_path)
     path = benchmark.folder / "README.md"
     path.write_text(f"# Head\n\n{TABLE_START}\nold\n{TABLE_END}\ntail\n", encoding="utf-8")
-    write_table(benchmark, benchmark.run(runner(2, 1e-4), progress=silent))
+    write_tables([run_benchmark(benchmark, runner=runner(2, 1e-4))], tmp_path)
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# Head\n")
     assert text.endswith("tail\n")
     assert "old" not in text
     assert "| resistance | P2 | 4 |" in text
+
+
+def test_the_overview_keeps_what_did_not_run(tmp_path: Path) -> None:
+    # Catches: `verify blade --write` that drops all other benchmarks from the table, or keeps those that are gone.
+    def report(name: str) -> Report:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "benchmark.yaml").write_text(DECLARATION, encoding="utf-8")
+        (benchmark,) = find_benchmarks([name], folder=tmp_path)
+        return run_benchmark(benchmark, runner=runner(2, 1e-3))
+
+    write_tables([report("one"), report("two"), report("gone")], tmp_path)
+    (tmp_path / "gone" / "benchmark.yaml").unlink()
+    write_tables([report("two")], tmp_path)
+    text = (tmp_path / "TABLE.md").read_text(encoding="utf-8")
+    assert "gone" not in text
+    assert text.count("| one |") == text.count("| two |") == 3, "one row of bars, two of figures"
+    mean = (0.635 * 2.51) ** 0.5
+    assert f"| **all** | 4 | 2 (50.0%) | {mean:.3g} | 4 |" in text
+    assert "| one | resistance | P2, 2 um | +4.0e-03 | 1.0e-02 | 2.5 | 2.00 | 2 |" in text
+
+
+def test_an_installed_copy_has_its_own_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: an installed copy that looks for the source tree, or --write that changes what is installed.
+    package = tmp_path / "site-packages" / "fem_spall"
+    (package / "benchmarks").mkdir(parents=True)
+    declared(package / "benchmarks")
+    monkeypatch.setattr("fem_spall.benchmark._PACKAGE", package)
+    assert [benchmark.name for benchmark in find_benchmarks()] == ["made_up"]
+    with pytest.raises(OutputError, match="--write: the tables belong to the source tree"):
+        source_folder(needed=True)
