@@ -1,0 +1,318 @@
+"""Fluxes that conserve charge exactly, and how far the potential's own flux is from them.
+
+For a potential φ_h of degree k the flux −σ∇φ_h jumps across facets.  A flux s in the Raviart–Thomas space of degree
+k with ∇·s = 0 and s·n = 0 on insulating walls makes a two-sided bound (Prager and Synge): with the true potential φ
+and the defect τ = s + σ∇φ_h
+
+    ∫ (φ − φ_h)-energy + ∫ (s)-energy error = ∫ τ·σ⁻¹τ dx + ∮ (s·n − β(φ_h − φ_Li))²/β ds,
+
+so the right-hand side bounds the energy error, and products of two defects bound errors of linear goals.
+
+s is made in three steps: the mean over both sides of each facet, which needs no system; in each cell the part of the
+divergence that does not change its mean, by the cell's own functions; and the rest, one number a cell, by the least
+flux of lowest degree, for which the nonconforming elements of Crouzeix and Raviart give a symmetric system (Marini).
+Numbers are those of the program: lengths over the mesh unit, conductivities over σ₀.
+
+Sources: W. Prager and J. L. Synge, Q. Appl. Math. 5 (1947) 241; L. D. Marini, SIAM J. Numer. Anal. 22 (1985) 493.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.fenics import PETSc, basix, compile_expression, compile_form, dolfinx, ufl
+from fem_spall.system import LithiumPotential, System
+
+__all__ = ["Defect", "Equilibrator"]
+
+#: Relative residual of the correction of lowest degree: what is left of the divergence is this small.
+TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Defect τ of a potential in the electrolyte and m = s·n − β(φ_h − φ_Li) on surfaces with a resistance."""
+
+    bulk: Any
+    contact: dict[str, Any]
+
+
+class Equilibrator:
+    """Makes conserving fluxes for potentials of one system; the set-up is shared by all of them."""
+
+    def __init__(self, system: System) -> None:
+        self.problem = system.problem
+        self.mesh = system.problem.mesh.mesh
+        degree = system.problem.degree
+        element = basix.ufl.element
+        self._space = dolfinx.fem.functionspace(self.mesh, element("RT", "tetrahedron", degree))
+        self._lowest = dolfinx.fem.functionspace(self.mesh, element("RT", "tetrahedron", 1))
+        self._scalars = dolfinx.fem.functionspace(self.mesh, element("DG", "tetrahedron", degree - 1))
+        self._constants = dolfinx.fem.functionspace(self.mesh, element("DG", "tetrahedron", 0))
+        self._sigma = dolfinx.fem.Constant(self.mesh, system.problem.conductivity)
+        self._resistivity = dolfinx.fem.Constant(self.mesh, np.linalg.inv(system.problem.conductivity))
+        topology = self.mesh.topology
+        self.cells = topology.index_map(3).size_local
+        topology.create_connectivity(2, 3)
+        topology.create_connectivity(3, 2)
+        self._cell_facets = topology.connectivity(3, 2).array.reshape(-1, 4)[: self.cells]
+        self._sides = _Sides(self._cell_facets, topology.index_map(2).size_local + topology.index_map(2).num_ghosts)
+        facets = self.problem.mesh.facets
+        none = [np.empty(0, dtype=np.int32)]
+        self._fixed_facets = np.concatenate([*none, *(facets(name) for name in self.problem.fixed)])
+        sheets = [facets(name) for name in self.problem.mesh.sheets if name in self.problem.fixed]
+        self._sheet_facets = np.concatenate([*none, *sheets])
+        outer = dolfinx.mesh.exterior_facet_indices(topology)
+        carrying = [self._fixed_facets, *(facets(name) for name in self.problem.contact)]
+        self._insulating = np.setdiff1d(outer, np.concatenate(carrying)).astype(np.int32)
+
+    def defect(self, phi: Any, lithium: LithiumPotential) -> Defect:
+        """Return the defect of the discrete potential φ_h with the given potentials of the lithium; collective."""
+        flux = self._mean_of_sides(phi)
+        self._set_boundary(flux, phi, lithium)
+        if self.problem.degree == 2:
+            self._balance_within(flux)
+        missing = -self._divergence(flux).sum(axis=1)
+        for part, correction in zip(flux, self._least_flux(missing), strict=True):
+            part.x.array[:] += correction.x.array
+        s = self._joined(flux)
+        normal = ufl.FacetNormal(self.mesh)
+        contact = {
+            name: ufl.dot(s, normal) - self.problem.contact[name][0] * (phi - lithium.contact.get(name, 0.0))
+            for name in self.problem.contact
+        }
+        return Defect(s + ufl.dot(self._sigma, ufl.grad(phi)), contact)
+
+    def product(self, one: Defect, other: Defect) -> NDArray[np.float64]:
+        """Product of two defects in each cell of this rank, (cells,) float, in program units."""
+        q = ufl.TestFunction(self._constants)
+        form = ufl.dot(one.bulk, ufl.dot(self._resistivity, other.bulk)) * q * ufl.dx(domain=self.mesh)
+        for name, (conductance, _) in self.problem.contact.items():
+            weight = dolfinx.fem.Constant(self.mesh, 1 / conductance)
+            form += weight * one.contact[name] * other.contact[name] * q * self.problem.ds(name)
+        return np.asarray(dolfinx.fem.assemble_vector(compile_form(form)).array[: self.cells].copy())
+
+    @cached_property
+    def _upper(self) -> Any:
+        """1 in cells on the lower-numbered side of a sheet, else 0, as a function."""
+        chosen = dolfinx.fem.Function(self._constants)
+        low = self._sides.low[self._sheet_facets]
+        chosen.x.array[self._constants.dofmap.list[low[low >= 0], 0]] = 1.0
+        return chosen
+
+    def _joined(self, flux: list[Any]) -> Any:
+        """The flux as an expression: on sheets either face has its own."""
+        if len(flux) == 1:
+            return flux[0]
+        return self._upper * flux[0] + (1 - self._upper) * flux[1]
+
+    def _mean_of_sides(self, phi: Any) -> list[Any]:
+        """−σ∇φ with the mean normal flux on each facet; a second function where sheets have two faces."""
+        expression = compile_expression(-ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points)
+        order = np.arange(self.cells, dtype=np.int32)
+        # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
+        sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
+        sides[0].interpolate(expression, cells0=order[::-1].copy())
+        sides[1].interpolate(expression, cells0=order)
+        mean = dolfinx.fem.Function(self._space)
+        mean.x.array[:] = (sides[0].x.array + sides[1].x.array) / 2
+        count = dolfinx.la.vector(mean.x.index_map, 1)
+        count.array[:] = 1.0
+        for vector in (mean.x, count):
+            vector.scatter_reverse(dolfinx.la.InsertMode.add)
+            vector.scatter_forward()
+        mean.x.array[:] /= count.array
+        if not self.problem.mesh.sheets:
+            return [mean]
+        own = dolfinx.fem.locate_dofs_topological(self._space, 2, self._sheet_facets)
+        for side in sides:
+            kept = side.x.array[own].copy()
+            side.x.array[:] = mean.x.array
+            side.x.array[own] = kept
+        return sides
+
+    def _set_boundary(self, flux: list[Any], phi: Any, lithium: LithiumPotential) -> None:
+        """No flux through insulating facets, β(φ − φ_Li) through those with a resistance."""
+        dofs = dolfinx.fem.locate_dofs_topological(self._space, 2, self._insulating)
+        for part in flux:
+            part.x.array[dofs] = 0.0
+        if not self.problem.contact:
+            return
+        import scipy.sparse.linalg
+
+        s, v, normal = ufl.TrialFunction(self._space), ufl.TestFunction(self._space), ufl.FacetNormal(self.mesh)
+        mass, load, own = 0, 0, []
+        for name, (conductance, _) in self.problem.contact.items():
+            beta = dolfinx.fem.Constant(self.mesh, conductance)
+            potential = lithium.contact.get(name, 0.0)
+            mass += ufl.dot(s, normal) * ufl.dot(v, normal) * self.problem.ds(name)
+            load += beta * (phi - potential) * ufl.dot(v, normal) * self.problem.ds(name)
+            facets = self.problem.mesh.facets(name)
+            own.append(dolfinx.fem.locate_dofs_topological(self._space, 2, facets))
+        dofs = np.unique(np.concatenate(own))
+        if dofs.size:
+            # Each facet belongs to one cell of one rank, so the blocks are local.
+            matrix = dolfinx.fem.assemble_matrix(compile_form(mass)).to_scipy().tocsr()[dofs][:, dofs]
+            right = dolfinx.fem.assemble_vector(compile_form(load)).array[dofs]
+            value = scipy.sparse.linalg.spsolve(matrix.tocsc(), right)
+            for part in flux:
+                part.x.array[dofs] = value
+
+    def _divergence(self, flux: list[Any]) -> NDArray[np.float64]:
+        """∫ ∇·s q over each cell for its test functions, (cells, 1 or 4) float."""
+        q = ufl.TestFunction(self._scalars)
+        vector = dolfinx.fem.assemble_vector(compile_form(ufl.div(flux[0]) * q * ufl.dx(domain=self.mesh))).array
+        result = vector[self._scalars.dofmap.list[: self.cells]]
+        if len(flux) == 2:
+            other = dolfinx.fem.assemble_vector(compile_form(ufl.div(flux[1]) * q * ufl.dx(domain=self.mesh))).array
+            low = self._upper.x.array[self._constants.dofmap.list[: self.cells, 0]] > 0
+            result = np.where(low[:, None], result, other[self._scalars.dofmap.list[: self.cells]])
+        return np.asarray(result)
+
+    def _balance_within(self, flux: list[Any]) -> None:
+        """Remove from ∇·s what has no mean, by the three functions that a cell has for itself."""
+        inner = self._space.dofmap.list[: self.cells, 12:]
+        result = self._divergence(flux)
+        probe = dolfinx.fem.Function(self._space)
+        columns = []
+        for i in range(3):
+            probe.x.array[:] = 0.0
+            probe.x.array[inner[:, i]] = 1.0
+            columns.append(self._divergence([probe]))
+        matrix = np.stack(columns, axis=2)
+        matrix -= matrix.mean(axis=1, keepdims=True)
+        right = result - result.mean(axis=1, keepdims=True)
+        normal = np.einsum("cij,cik->cjk", matrix, matrix)
+        value = -np.linalg.solve(normal, np.einsum("cij,ci->cj", matrix, right)[:, :, None])[:, :, 0]
+        for part in flux:
+            part.x.array[inner] += value
+
+    def _least_flux(self, source: NDArray[np.float64]) -> list[Any]:
+        """Flux of lowest degree with ∮ s·n = source in each cell, as functions of the full space."""
+        potential = self._nonconforming.solve(source)
+        through = self._nonconforming.outward(potential, source)
+        result = []
+        for side in (0, 1) if self.problem.mesh.sheets else (0,):
+            lowest = dolfinx.fem.Function(self._lowest)
+            lowest.x.array[self._facet_unknown] = self._sides.take(through, side) / self._outward_of_unit[side]
+            raised = dolfinx.fem.Function(self._space)
+            raised.interpolate(lowest)
+            result.append(raised)
+        return result
+
+    @cached_property
+    def _nonconforming(self) -> _Nonconforming:
+        return _Nonconforming(self)
+
+    @cached_property
+    def _facet_unknown(self) -> NDArray[np.int32]:
+        """Unknown of lowest degree on each facet."""
+        unknown = np.full(self._sides.low.size, -1, dtype=np.int32)
+        unknown[self._cell_facets] = self._lowest.dofmap.list[: self.cells]
+        return unknown
+
+    @cached_property
+    def _outward_of_unit(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Flux out of the lower- and higher-numbered cell of each facet, for a unit of its unknown."""
+        number = dolfinx.fem.Function(self._constants)
+        own = self._constants.dofmap.list[: self.cells, 0]
+        number.x.array[own] = np.arange(1, self.cells + 1)
+        form = ufl.div(ufl.TestFunction(self._lowest)) * number * ufl.dx(domain=self.mesh)
+        weighted = dolfinx.fem.assemble_vector(compile_form(form)).array[self._facet_unknown]
+        low, high = self._sides.low, self._sides.high
+        out = weighted / np.where(high == low, low + 1, low - high)
+        return out, np.where(high == low, out, -out)
+
+
+class _Sides:
+    """The one or two cells of this rank at each facet; ``low`` equals ``high`` where there is one."""
+
+    def __init__(self, cell_facets: NDArray[np.int32], count: int) -> None:
+        flat = cell_facets.ravel()
+        self._at = [np.zeros(count, dtype=np.int64) for _ in range(2)]
+        backwards = np.arange(flat.size)[::-1]
+        self._at[0][flat[::-1]] = backwards  # the last written is the first
+        self._at[1][flat] = np.arange(flat.size)
+        self.low, self.high = (at // 4 for at in self._at)
+
+    def take(self, values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        """Values (cells, 4) of cell facets as seen from the lower (0) or higher (1) cell, (facets,)."""
+        return np.asarray(values.ravel()[self._at[side]])
+
+
+class _Nonconforming:
+    """−∇·(σ∇w) = r with elements of Crouzeix and Raviart on straight-sided cells, w = 0 on fixed potentials."""
+
+    def __init__(self, parent: Equilibrator) -> None:
+        problem, mesh = parent.problem, parent.mesh
+        space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
+        self._function = dolfinx.fem.Function(space)
+        self._dofs = space.dofmap.list[: parent.cells]
+        corners = mesh.geometry.x[mesh.geometry.dofmaps[0][: parent.cells, :4]]
+        edges = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 2)
+        inverse = np.linalg.inv(edges)
+        slopes = -3 * np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
+        volume = np.abs(np.linalg.det(edges)) / 6
+        self._stiffness = np.einsum("c,cid,de,cje->cij", volume, slopes, problem.conductivity, slopes, optimize=True)
+        index_map = space.dofmap.index_map
+        fixed = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
+        fixed[dolfinx.fem.locate_dofs_topological(space, 2, parent._fixed_facets)] = True
+        flags = dolfinx.la.vector(index_map, 1)  # a rank may not see that its facet is part of a sheet
+        flags.array[:] = fixed
+        flags.scatter_reverse(dolfinx.la.InsertMode.add)
+        flags.scatter_forward()
+        self._free = flags.array == 0
+        diagonal = (~self._free).astype(float)
+        for name, (conductance, _) in problem.contact.items():
+            facets = problem.mesh.facets(name)
+            one = dolfinx.fem.assemble_vector(compile_form(ufl.TestFunction(space) * problem.ds(name))).array
+            own = dolfinx.fem.locate_dofs_topological(space, 2, facets)
+            diagonal[own] += conductance * one[own]
+        self._ksp = self._solver(space, diagonal)
+
+    def _solver(self, space: Any, diagonal: NDArray[np.float64]) -> Any:
+        index_map, free = space.dofmap.index_map, self._free
+        rows = np.repeat(self._dofs, 4, axis=1).ravel()
+        columns = np.tile(self._dofs, (1, 4)).ravel()
+        values = self._stiffness.ravel()
+        keep = free[rows] & free[columns]
+        own = np.arange(index_map.size_local)
+        rows = np.concatenate([rows[keep], own]).astype(np.int32)
+        columns = np.concatenate([columns[keep], own]).astype(np.int32)
+        values = np.concatenate([values[keep], diagonal[own]])
+        size = (index_map.size_local, index_map.size_global)
+        matrix: Any = PETSc.Mat().createAIJ((size, size), comm=space.mesh.comm)
+        to_global, index = index_map.local_to_global, PETSc.IntType
+        matrix.setPreallocationCOO(to_global(rows).astype(index), to_global(columns).astype(index))
+        matrix.setValuesCOO(values, addv=PETSc.InsertMode.ADD_VALUES)
+        matrix.assemble()
+        ksp = PETSc.KSP().create(space.mesh.comm)
+        ksp.setOperators(matrix)
+        ksp.setType("cg")
+        ksp.getPC().setType("gamg")
+        ksp.setTolerances(rtol=TOLERANCE, atol=1e-300, max_it=1000)
+        return ksp
+
+    def solve(self, source: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Potential w at the facets of each cell, (cells, 4) float."""
+        load = self._function.x
+        load.array[:] = 0.0
+        np.add.at(load.array, self._dofs.ravel(), np.repeat(source / 4, 4))
+        load.scatter_reverse(dolfinx.la.InsertMode.add)
+        load.scatter_forward()
+        load.array[~self._free] = 0.0
+        right = self._function.x.petsc_vec.copy()
+        result = right.duplicate()
+        self._ksp.solve(right, result)
+        self._function.x.petsc_vec.array[:] = result.array
+        self._function.x.scatter_forward()
+        return np.asarray(self._function.x.array[self._dofs])
+
+    def outward(self, potential: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Flux out of each cell through its facets, (cells, 4) float."""
+        return np.asarray(source[:, None] / 4 - np.einsum("cij,cj->ci", self._stiffness, potential))
