@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 from fem_spall.case import Case
 from fem_spall.solve import Solution
 from fem_spall.surface_flux import RESOLVED, LithiumFlux, lithium_flux
+from fem_spall.tip_flux import TipFlux
 
 __all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name", "with_errors"]
 
 
 #: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
 BEYOND = 1.2
+#: Molar volume of lithium at 20 °C, m^3/mol: 6.94 g/mol over 0.534 g/cm^3.
+MOLAR_VOLUME = 12.9963e-6
+#: Charge of a mole of electrons, C/mol.
+FARADAY = 96485.33212
 #: Averaging lengths that a singularity exponent takes at least.
 FITTED = 3
 #: Above this exponent nothing is singular: an edge that turns by 10 degrees has 0.95.
@@ -72,6 +77,7 @@ class Evaluation:
     currents: dict[str, tuple[float, float, float]]  # by mesh surface: value, least, most
     raw_maximum: tuple[float, NDArray[np.float64], float]  # max |E|, place, local size
     forces: NDArray[np.float64] | None = None  # material force on each vertex, W/m
+    tip: TipFlux | None = None  # None without lithium cracks
 
     @classmethod
     def of(
@@ -80,10 +86,11 @@ class Evaluation:
         solution: Solution,
         raw_maximum: tuple[float, NDArray[np.float64], float],
         forces: NDArray[np.float64] | None = None,
+        tip: TipFlux | None = None,
     ) -> Evaluation:
         """Evaluate the surface flux of a solution."""
         flux, currents = lithium_flux(solution)
-        return cls(case, solution, flux, currents, raw_maximum, forces)
+        return cls(case, solution, flux, currents, raw_maximum, forces, tip)
 
     @property
     def plating_names(self) -> tuple[str, ...]:
@@ -149,6 +156,10 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
     yield Metric(
         "mean_current_density", "j = I/A, A the block's cross-section", "A/m^2", e.total_current / e.cross_section
     )
+    yield Metric(
+        "plating_rate", f"growth of a flat electrode, j0 V_m/F, with V_m = {MOLAR_VOLUME * 1e6:g} cm^3/mol of lithium",
+        "m/s", e.reference * MOLAR_VOLUME / FARADAY,
+    )  # fmt: skip
     definitions = {
         "resistance": ("R = V/I", "ohm"),
         "area_resistance": ("R A = V A/I", "ohm*m^2"),
@@ -251,6 +262,17 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
     yield from _exponents(means)
 
 
+def _point(e: Evaluation) -> Iterator[Metric]:
+    if e.tip is None:
+        return
+    value = None if e.tip.value is None else e.tip.value / abs(e.reference)
+    yield Metric(
+        "fef_tip", "largest j/j0 at a vertex of the cracks: the field of the cells round it, weighted by volume, along "
+        "the normal of the surface, or the drop across its interfacial resistance", "1", value,
+        absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size,
+    )  # fmt: skip
+
+
 def _exponents(means: dict[float, float]) -> Iterator[Metric]:
     """How the largest ball mean grows as the ball shrinks, from the means by radius, m."""
     strength = Metric(
@@ -289,7 +311,7 @@ def _raw(e: Evaluation) -> Iterator[Metric]:
     )  # fmt: skip
 
 
-FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (_cell, _crack, _tip, _distribution, _raw)
+FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (_cell, _crack, _tip, _point, _distribution, _raw)
 
 
 def evaluate(e: Evaluation) -> dict[str, Metric]:

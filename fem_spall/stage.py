@@ -35,6 +35,7 @@ from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
 from fem_spall.solve import Solution, solve
 from fem_spall.surface_flux import RESOLVED
+from fem_spall.tip_flux import tip_flux
 
 __all__ = ["solve_stage"]
 
@@ -174,8 +175,8 @@ def _finer(case: Case, arrays: MeshArrays, foci: list[Focus]) -> tuple[MeshArray
 
 
 def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
-    largest, forces = raw_maximum(solution), material_forces(solution)
-    return Evaluation.of(case, solution, largest, forces) if solution.problem.mesh.arrays is not None else None
+    largest, forces, tip = raw_maximum(solution), material_forces(solution), tip_flux(case, solution)
+    return Evaluation.of(case, solution, largest, forces, tip) if solution.problem.mesh.arrays is not None else None
 
 
 def _driven(case: Case, solution: Solution) -> Solution:

@@ -48,7 +48,17 @@ LAYERS = (
     ("__main__",),
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
-FINITE_ELEMENTS = {"mesh.tagged", "conduction", "system", "solve", "forces", "tip_flux", "output.fields", "stage", "run"}
+FINITE_ELEMENTS = {
+    "mesh.tagged",
+    "conduction",
+    "system",
+    "solve",
+    "forces",
+    "tip_flux",
+    "output.fields",
+    "stage",
+    "run",
+}
 FOREIGN = {"dolfinx", "ufl", "basix", "ffcx", "petsc4py", "mpi4py", "dolfinx_solver"}
 MOST_LINES = 450
 
