@@ -35,6 +35,7 @@ from fem_spall.analytic.bosses import (
     void_cylinder_on_plane,
     void_on_plane,
 )
+from fem_spall.analytic.corners import bent_channel_resistance, wedge_exponent
 from fem_spall.analytic.cracks import (
     blade_advance_in_mirror_cell,
     blade_cell_advance,
@@ -48,6 +49,20 @@ from fem_spall.analytic.cracks import (
     half_penny_current,
     half_penny_intensity,
     half_penny_on_plane,
+)
+from fem_spall.analytic.discs import (
+    disc_contact,
+    disc_contact_current,
+    disc_contact_intensity,
+    disc_contact_quantile,
+    disc_contact_resistance,
+    insulating_penny,
+    insulating_penny_current,
+    insulating_penny_intensity,
+    insulating_penny_volume,
+    resistive_disc,
+    resistive_disc_current,
+    resistive_disc_quantile,
 )
 from fem_spall.analytic.ellipsoids import (
     ellipsoid_advance_volume,
@@ -94,9 +109,12 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
         coaxial_cylinders,
         concentric_spheres,
         confocal_spheroids,
+        disc_contact,
         ellipsoid_on_plane,
         elliptical_ridge_on_plane,
         half_penny_on_plane,
+        insulating_penny,
+        resistive_disc,
         resistive_sphere,
         ridge_on_plane,
         robin_boss_on_plane,
@@ -111,6 +129,7 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
 FIGURES: dict[str, Callable[..., float]] = {
     form.__name__: form
     for form in (
+        bent_channel_resistance,
         blade_advance_in_mirror_cell,
         blade_cell_advance,
         blade_cell_current,
@@ -130,6 +149,10 @@ FIGURES: dict[str, Callable[..., float]] = {
         confocal_spheroids_tip_field,
         cubic_spheres_area_resistance,
         cubic_spheres_conductivity,
+        disc_contact_current,
+        disc_contact_intensity,
+        disc_contact_quantile,
+        disc_contact_resistance,
         ellipsoid_advance_volume,
         ellipsoid_cap_mean,
         ellipsoid_current,
@@ -139,7 +162,12 @@ FIGURES: dict[str, Callable[..., float]] = {
         half_penny_advance_volume,
         half_penny_current,
         half_penny_intensity,
+        insulating_penny_current,
+        insulating_penny_intensity,
+        insulating_penny_volume,
         layered_area_resistance,
+        resistive_disc_current,
+        resistive_disc_quantile,
         ridge_ball_mean,
         ridge_quantile,
         robin_boss_current,
@@ -155,5 +183,6 @@ FIGURES: dict[str, Callable[..., float]] = {
         spheroid_quantile,
         void_cylinder_rim_mean,
         void_rim_mean,
+        wedge_exponent,
     )
 }

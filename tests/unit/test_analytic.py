@@ -114,7 +114,7 @@ BODY: dict[str, dict[str, Any]] = {
 }
 SHELLS = ("concentric_spheres", "coaxial_cylinders", "resistive_sphere", "confocal_spheroids")
 #: Potentials with unit tests of their own in a file beside this one.
-NEXT_DOOR = {"ellipsoid_on_plane", "sphere_above_plane"}
+NEXT_DOOR = {"ellipsoid_on_plane", "sphere_above_plane", "disc_contact", "insulating_penny", "resistive_disc"}
 OPEN = tuple(name for name in BODY if name not in SHELLS)
 ALL_SHAPES = [
     *BODY.items(),
