@@ -26,13 +26,15 @@ class BallMean:
     """Mean current density over the lithium in a ball.
 
     ``value``, A/m^2; ``centre`` (3,), m; ``local_size`` of the mesh there, m; ``beyond``, A/m^2, is the largest
-    rough mean at places where the mesh is too coarse for the radius (minus infinity if there are none).
+    rough mean at places where the mesh is too coarse for the radius (minus infinity if there are none).  The value
+    is the sum of ``parts`` (k, 3) times the density at the corners of the facets.
     """
 
     value: float
     centre: NDArray[np.float64]
     local_size: float
     beyond: float
+    parts: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,15 @@ class LithiumFlux:
         )
 
     @cached_property
+    def hats(self) -> NDArray[np.float64]:
+        """Integral over each facet of the hat functions of its corners, both faces of a sheet counted, (k, 3), m^2."""
+        shape, parts = _gauss()
+        return np.asarray((_samples(self.points, self.facets, shape, parts)[1] @ shape) * self.sides[:, None])
+
+    @cached_property
     def areas(self) -> NDArray[np.float64]:
         """Area of each facet, both faces of a sheet counted, (k,) float, m^2."""
-        return np.asarray(_samples(self.points, self.facets, *_gauss())[1].sum(axis=1) * self.sides)
+        return np.asarray(self.hats.sum(axis=1))
 
     @cached_property
     def sizes(self) -> NDArray[np.float64]:
@@ -101,10 +109,13 @@ class LithiumFlux:
         close = np.unique(np.concatenate([np.asarray(n, dtype=np.int64) for n in near]))
         rough = self._rough_means(self.points[vertices[close]], radius)
         candidates = close[np.argsort(-rough, kind="stable")[:24]]
-        means = np.array([self._ball_mean(self.points[vertices[c]], radius) for c in candidates])
-        top = candidates[int(means.argmax())]
-        value = float(means.max())
-        return BallMean(value, self.points[vertices[top]], float(local[top]), beyond)
+        balls = [self._ball(self.points[vertices[c]], radius) for c in candidates]
+        means = np.array([float((parts * self.density[index]).sum()) for index, parts in balls])
+        top = int(means.argmax())
+        parts = np.zeros(self.density.shape)
+        parts[balls[top][0]] = balls[top][1]
+        place = candidates[top]
+        return BallMean(float(means[top]), self.points[vertices[place]], float(local[place]), beyond, parts)
 
     def unresolved_spots(
         self, radius: float, centres: tuple[str, ...], fraction: float, most: int
@@ -156,7 +167,8 @@ class LithiumFlux:
             result[i] = current[index].sum() / self.areas[index].sum()
         return result
 
-    def _ball_mean(self, centre: NDArray[np.float64], radius: float) -> float:
+    def _ball(self, centre: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Facets (m,) that reach into a ball, and the weights (m, 3) of their corners in the mean over it."""
         tree = self._tree
         reach = radius * (1 + 1 / RESOLVED)  # facets reach beyond their centroids
         index = np.asarray(sorted(tree.query_ball_point(centre, reach)), dtype=np.int64)
@@ -169,8 +181,8 @@ class LithiumFlux:
         weights = weights * self.sides[index][:, None] * inside
         total = weights.sum()
         if total == 0:
-            return float(self.density[index].mean())
-        return float((weights * (self.density[index] @ shape.T)).sum() / total)
+            return index, np.full((len(index), 3), 1 / (3 * len(index)))
+        return index, weights @ shape / total
 
 
 def _thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.int64]:
@@ -223,45 +235,93 @@ def _six_node(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     return values, d_xi, d_eta
 
 
-def lithium_flux(solution: Solution) -> tuple[LithiumFlux, dict[str, tuple[float, float, float]]]:
+def lithium_flux(
+    solution: Solution, *, consistent: bool = False
+) -> tuple[LithiumFlux, dict[str, tuple[float, float, float]]]:
     """Current density on all surfaces that carry current, and the current into each, on rank 0.
 
-    The current of a vertex where several surfaces of fixed potential meet is shared in proportion to the
-    areas of its facets on each.  The currents, A, come as (value, least, most): the bounds give the
-    vertices on the rim to none or all of them.
+    The current of a vertex is divided by the integral of its hat function, over all surfaces of fixed potential
+    that meet there together.  With ``consistent`` the density has the vertex currents as its moments instead, which
+    is of higher order on smooth surfaces and overshoots at edges.  The currents, A, come as (value, least, most):
+    the bounds give the vertices on the rim to none or all of them.
     """
     arrays = solution.problem.mesh.arrays
     assert arrays is not None
     names = tuple(solution.problem.roles)
     facets, surface = _facets(arrays, names)
     points = arrays.points * arrays.unit
-    sides = np.where(np.isin(surface, [names.index(s) for s in solution.problem.mesh.sheets if s in names]), 2.0, 1.0)
-    shape, parts = _gauss()
-    hats = (_samples(points, facets, shape, parts)[1] @ shape) * sides[
-        :, None
-    ]  # integral of each corner's hat over the facet
-    count = len(points)
-    fixed = np.isin(surface, [i for i, name in enumerate(names) if name in solution.problem.fixed])
-    hat_fixed = np.bincount(facets[fixed, :3].ravel(), hats[fixed].ravel(), minlength=count)
-    density = np.zeros((len(facets), 3))
-    currents = {}
-    for i, name in enumerate(names):
-        own = surface == i
+    sheets = [names.index(s) for s in solution.problem.mesh.sheets if s in names]
+    sides = np.where(np.isin(surface, sheets), 2.0, 1.0)
+    flux = LithiumFlux(points, facets, surface, names, np.zeros((len(facets), 3)), sides)
+    for key, own in _shares(solution, flux):
+        total = solution.vertex_current[key]
         corner = facets[own, :3]
-        hat_own = np.bincount(corner.ravel(), hats[own].ravel(), minlength=count)
-        is_fixed = name in solution.problem.fixed
-        total = solution.vertex_current["" if is_fixed else name]
-        area = hat_fixed if is_fixed else hat_own
-        with np.errstate(invalid="ignore", divide="ignore"):
-            per_area = np.where(area > 0, total / area, 0.0)
-        density[own] = per_area[corner]
-        here = hat_own > 0
-        rim = here & (np.abs(area - hat_own) > 1e-9 * area)
-        value = float((per_area * hat_own)[here].sum())
-        inner = float(total[here & ~rim].sum())
-        outer = float(total[here].sum())
-        currents[name] = (value, min(inner, outer), max(inner, outer))
-    return LithiumFlux(points, facets, surface, names, density, sides), currents
+        if consistent:
+            per_area = _consistent(flux, own, total)
+        else:
+            area = np.bincount(corner.ravel(), flux.hats[own].ravel(), minlength=len(points))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                per_area = np.where(area > 0, total / area, 0.0)
+        flux.density[own] = per_area[corner]
+    currents = {name: _current(solution, flux, name) for name in names}
+    return flux, currents
+
+
+def vertex_weights(solution: Solution, flux: LithiumFlux, parts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Weights (n,) of the vertex currents, by their key, in the sum of ``parts`` (k, 3) times the density.
+
+    ``flux`` must hold all surfaces, as :func:`lithium_flux` returns them.
+    """
+    result = {}
+    for key, own in _shares(solution, flux):
+        corner = flux.facets[own, :3].ravel()
+        area = np.bincount(corner, flux.hats[own].ravel(), minlength=len(flux.points))
+        wanted = np.bincount(corner, parts[own].ravel(), minlength=len(flux.points))
+        result[key] = np.divide(wanted, area, out=np.zeros_like(area), where=area > 0)
+    return result
+
+
+def _shares(solution: Solution, flux: LithiumFlux) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Keys of the vertex currents, each with the facets (k,) that share it."""
+    fixed = np.isin(flux.surface, [i for i, name in enumerate(flux.names) if name in solution.problem.fixed])
+    alone = [(name, flux.surface == i) for i, name in enumerate(flux.names) if name not in solution.problem.fixed]
+    return [("", fixed), *alone]
+
+
+def _current(solution: Solution, flux: LithiumFlux, name: str) -> tuple[float, float, float]:
+    """Current into one surface, A, and its bounds."""
+    own = flux.surface == flux.names.index(name)
+    key = "" if name in solution.problem.fixed else name
+    count = len(flux.points)
+    shared = dict(_shares(solution, flux))[key]
+    area = np.bincount(flux.facets[shared, :3].ravel(), flux.hats[shared].ravel(), minlength=count)
+    hat_own = np.bincount(flux.facets[own, :3].ravel(), flux.hats[own].ravel(), minlength=count)
+    total = solution.vertex_current[key]
+    value = float((flux.density[own] * flux.hats[own]).sum())
+    here = hat_own > 0
+    rim = here & (np.abs(area - hat_own) > 1e-9 * area)
+    inner, outer = float(total[here & ~rim].sum()), float(total[here].sum())
+    return value, min(inner, outer), max(inner, outer)
+
+
+def _consistent(flux: LithiumFlux, own: NDArray[np.bool_], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Density (n,) at the vertices whose moments with the hat functions over the facets are the vertex currents."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.linalg import spsolve
+
+    corner = flux.facets[own, :3]
+    result = np.zeros(len(flux.points))
+    if corner.size == 0:
+        return result
+    shape, parts = _gauss()
+    weights = _samples(flux.points, flux.facets[own], shape, parts)[1] * flux.sides[own][:, None]
+    mass = np.einsum("kq,qi,qj->kij", weights, shape, shape)
+    used, local = np.unique(corner, return_inverse=True)
+    local = local.reshape(-1, 3)
+    rows, columns = np.repeat(local, 3, axis=1).ravel(), np.tile(local, (1, 3)).ravel()
+    matrix = coo_matrix((mass.ravel(), (rows, columns)), shape=(len(used), len(used))).tocsc()
+    result[used] = spsolve(matrix, total[used])
+    return result
 
 
 def _facets(arrays: MeshArrays, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
