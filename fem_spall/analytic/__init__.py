@@ -24,6 +24,7 @@ from fem_spall.analytic.bosses import (
     robin_boss_current,
     robin_boss_focusing,
     robin_boss_on_plane,
+    robin_ridge_current,
     robin_ridge_focusing,
     robin_ridge_on_plane,
     spheroid_advance_volume,
@@ -42,9 +43,11 @@ from fem_spall.analytic.cracks import (
     blade_cell_current,
     blade_cell_intensity,
     blade_cell_share,
+    blade_cell_voltage,
     blade_intensity,
     blade_intensity_in_mirror_cell,
     blade_intensity_near_counter,
+    blade_near_counter_current,
     half_penny_advance_volume,
     half_penny_current,
     half_penny_intensity,
@@ -98,7 +101,12 @@ from fem_spall.analytic.spheres import (
     sphere_above_plane_conductance,
     sphere_above_plane_largest_field,
 )
-from fem_spall.analytic.voids import void_cylinder_rim_mean, void_rim_mean
+from fem_spall.analytic.voids import (
+    void_cylinder_plane_current,
+    void_cylinder_rim_mean,
+    void_plane_current,
+    void_rim_mean,
+)
 
 __all__ = ["FIGURES", "POTENTIALS"]
 
@@ -135,6 +143,7 @@ FIGURES: dict[str, Callable[..., float]] = {
         blade_cell_current,
         blade_cell_intensity,
         blade_cell_share,
+        blade_cell_voltage,
         blade_intensity,
         blade_intensity_in_mirror_cell,
         blade_intensity_near_counter,
@@ -159,6 +168,7 @@ FIGURES: dict[str, Callable[..., float]] = {
         ellipsoid_focusing,
         elliptical_ridge_current,
         elliptical_ridge_focusing,
+        blade_near_counter_current,
         half_penny_advance_volume,
         half_penny_current,
         half_penny_intensity,
@@ -172,6 +182,7 @@ FIGURES: dict[str, Callable[..., float]] = {
         ridge_quantile,
         robin_boss_current,
         robin_boss_focusing,
+        robin_ridge_current,
         robin_ridge_focusing,
         slab_resistance,
         sphere_above_plane_conductance,
@@ -181,7 +192,9 @@ FIGURES: dict[str, Callable[..., float]] = {
         spheroid_current,
         spheroid_focusing,
         spheroid_quantile,
+        void_cylinder_plane_current,
         void_cylinder_rim_mean,
+        void_plane_current,
         void_rim_mean,
         wedge_exponent,
     )

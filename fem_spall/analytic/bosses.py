@@ -29,6 +29,7 @@ __all__ = [
     "robin_boss_current",
     "robin_boss_focusing",
     "robin_boss_on_plane",
+    "robin_ridge_current",
     "robin_ridge_focusing",
     "robin_ridge_on_plane",
     "spheroid_advance_volume",
@@ -120,6 +121,13 @@ def robin_boss_current(conductivity: Conductivity, field: Field, radius: Length,
 def robin_ridge_focusing(radius: Length, wagner_length: Length) -> float:
     """FEF at the crown of a half-cylinder ridge with interfacial resistance, 2/(1 + Wa), -."""
     return 2 / (1 + wagner_length / radius)
+
+
+def robin_ridge_current(
+    conductivity: Conductivity, field: Field, radius: Length, wagner_length: Length, length: Length
+) -> float:
+    """Current into a length L of a half-cylinder ridge with interfacial resistance, I = 2aL j₀ · 2/(1 + Wa), A."""
+    return 2 * radius * length * conductivity * field * robin_ridge_focusing(radius, wagner_length)
 
 
 def ridge_quantile(share: Fraction) -> float:

@@ -13,7 +13,17 @@ from functools import cached_property
 import numpy as np
 
 from fem_spall.analytic.bosses import confocal_square
-from fem_spall.analytic.signature import Angle, Centre, Conductivity, Field, Length, Points, Potential, Values
+from fem_spall.analytic.signature import (
+    Angle,
+    Centre,
+    Conductivity,
+    CurrentDensity,
+    Field,
+    Length,
+    Points,
+    Potential,
+    Values,
+)
 
 __all__ = [
     "BladeCell",
@@ -22,9 +32,11 @@ __all__ = [
     "blade_cell_current",
     "blade_cell_intensity",
     "blade_cell_share",
+    "blade_cell_voltage",
     "blade_intensity",
     "blade_intensity_in_mirror_cell",
     "blade_intensity_near_counter",
+    "blade_near_counter_current",
     "half_penny_advance_volume",
     "half_penny_current",
     "half_penny_intensity",
@@ -93,6 +105,22 @@ def blade_intensity_near_counter(field: Field, depth: Length, height: Length) ->
     return field * math.sqrt(2 * height * math.tan(math.pi * depth / (2 * height)))
 
 
+def blade_near_counter_current(
+    conductivity: Conductivity,
+    potential: Potential,
+    half_width: Length,
+    height: Length,
+    depth: Length,
+    length: Length,
+) -> float:
+    """Current of half a wide cell of length L with a blade, I = σVL [w/H − (2/π) ln cos(πh/2H)], A.
+
+    The bracket follows from the intensity: its derivative with the depth is K²/2V².
+    """
+    cosine = math.cos(math.pi * depth / (2 * height))
+    return conductivity * potential * length * (half_width / height - 2 / math.pi * math.log(cosine))
+
+
 # Blade in a finite cell -------------------------------------------------------------------------------------------
 
 
@@ -106,6 +134,13 @@ def blade_cell_current(
 ) -> float:
     """Current of half a cell of length L with a blade, one side of the blade, A."""
     return conductivity * potential * length * BladeCell(half_width, height, depth).conductance
+
+
+def blade_cell_voltage(
+    current_density: CurrentDensity, conductivity: Conductivity, half_width: Length, height: Length, depth: Length
+) -> float:
+    """Voltage at which the cell with a blade passes the mean current density j₀, V = j₀ w/(σ G), V."""
+    return current_density * half_width / (conductivity * BladeCell(half_width, height, depth).conductance)
 
 
 def blade_cell_share(half_width: Length, height: Length, depth: Length) -> float:

@@ -208,3 +208,33 @@ def test_void_rim_mean_by_sampling(name: str, power: int, strength: float) -> No
     mean = float(np.mean((1 + strength / r**power)[inside]))
     assert FIGURES[name](1.0, 0.3) == pytest.approx(mean, rel=1e-4)
     assert FIGURES[name](1.0, 1e-6) == pytest.approx(1 + strength, rel=1e-5)  # the largest field: 3/2 and 2
+
+
+@pytest.mark.parametrize("name", ["void_plane_current", "void_cylinder_plane_current"])
+def test_current_of_the_plane_beside_a_void_by_sampling(name: str) -> None:
+    # Catches: the void's own area counted, or a disc of the same area in place of the square.
+    grid = (np.arange(2000) + 0.5) / 1000
+    x, y = np.meshgrid(grid, grid)
+    r = np.hypot(x, y) if name == "void_plane_current" else x
+    power, strength = (3, 0.5) if name == "void_plane_current" else (2, 1.0)
+    total = float(np.sum((1 + strength / r**power)[r > 1])) * 1e-6
+    size = {"width": 2.0} if name == "void_plane_current" else {"width": 2.0, "length": 2.0}
+    assert FIGURES[name](1.0, 1.0, 1.0, **size) == pytest.approx(total, rel=1e-3)
+
+
+# Figures of earlier potentials ------------------------------------------------------------------------------------
+
+
+def test_blade_below_a_wide_counter_is_the_limit_of_the_cell() -> None:
+    # Catches: a current whose derivative is not the edge intensity.
+    size = {"half_width": 20.0, "height": 5.0, "depth": 1.0}
+    cell = FIGURES["blade_cell_current"](1.0, 1.0, **size, length=2.0)
+    assert FIGURES["blade_near_counter_current"](1.0, 1.0, **size, length=2.0) == pytest.approx(cell, rel=1e-9)
+    assert FIGURES["blade_cell_voltage"](cell / 40.0, 1.0, **size) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_resistive_ridge_is_the_integral_of_its_flux() -> None:
+    # Catches: the current of a whole cylinder. Flux FEF cos t over the arc: 2 a L FEF.
+    t = (np.arange(20000) + 0.5) / 20000 * math.pi - math.pi / 2
+    total = float(np.mean(2 / 1.1 * np.cos(t))) * math.pi * 3.0
+    assert FIGURES["robin_ridge_current"](1.0, 1.0, 1.0, 0.1, 3.0) == pytest.approx(total, rel=1e-6)
