@@ -6,8 +6,10 @@ To add a figure: write one function that yields :class:`Metric` and name it in :
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from fem_spall.case import Case
 from fem_spall.solve import Solution
-from fem_spall.surface_flux import RESOLVED, LithiumFlux, lithium_flux
+from fem_spall.surface_flux import RESOLVED, BallMean, LithiumFlux, lithium_flux
 from fem_spall.tip_flux import TipFlux
 
 __all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name", "with_errors"]
@@ -51,6 +53,7 @@ class Metric:
     bounds: tuple[float, float] | None = None
     flag: str | None = None
     local_size: float | None = None  # m
+    gradient: dict[str, float] | None = None  # by goal of Evaluation.goal, where the figure follows from goals alone
 
     def record(self) -> dict[str, Any]:
         """The entry of ``result.json``; keys that say nothing are left out."""
@@ -107,6 +110,40 @@ class Evaluation:
         """Current into the plating lithium, A."""
         return sum(self.currents[name][0] for name in self.plating_names)
 
+    def goal(self, name: str) -> NDArray[np.float64]:
+        """Weights (k, 3) of the current density at the corners of the facets of :attr:`flux` in a linear goal.
+
+        ``total`` is the current into the plating lithium and ``crack`` that into the cracks, A; ``fef_r…`` is the
+        ball mean of that figure, A/m^2.
+        """
+        if name in ("total", "crack"):
+            names = self.plating_names if name == "total" else self.crack_names
+            own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in names])
+            return np.where(own[:, None], self.flux.hats, 0.0)
+        result = np.zeros(self.flux.density.shape)
+        own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.plating_names])
+        for length, mean in self.ball_means.items():
+            if name == f"fef_r{length_name(length)}":
+                result[own] = mean.parts if self.total_current >= 0 else -mean.parts
+        return result
+
+    @cached_property
+    def ball_means(self) -> dict[float, BallMean]:
+        """Largest ball mean of each averaging length, m, counted along the total current."""
+        lithium = self.flow.only(self.plating_names)
+        found = {
+            length: lithium.ball_mean_maximum(length, self.crack_names or self.plating_names)
+            for length in self.case.metrics.averaging_lengths
+        }
+        return {length: mean for length, mean in found.items() if mean is not None}
+
+    def per_reference(self, value: float, **gradient: float) -> dict[str, float]:
+        """Gradient by goal of value = (…)/j0, given the gradient at constant j0 times j0."""
+        result = {name: slope / abs(self.reference) for name, slope in gradient.items()}
+        if self.case.metrics.reference_current_density is None:
+            result["total"] = result.get("total", 0.0) - value / self.total_current
+        return result
+
     @property
     def cross_section(self) -> float:
         """Area A of the block across the current, m^2."""
@@ -152,13 +189,20 @@ def length_name(length: float) -> str:
 
 
 def _cell(e: Evaluation) -> Iterator[Metric]:
-    yield Metric("total_current", "current I from the counter into the plating lithium", "A", e.total_current)
     yield Metric(
-        "mean_current_density", "j = I/A, A the block's cross-section", "A/m^2", e.total_current / e.cross_section
-    )
+        "total_current", "current I from the counter into the plating lithium", "A", e.total_current,
+        gradient={"total": 1.0},
+    )  # fmt: skip
+    yield Metric(
+        "mean_current_density", "j = I/A, A the block's cross-section", "A/m^2", e.total_current / e.cross_section,
+        gradient={"total": 1 / e.cross_section},
+    )  # fmt: skip
     yield Metric(
         "plating_rate", f"growth of a flat electrode, j0 V_m/F, with V_m = {MOLAR_VOLUME * 1e6:g} cm^3/mol of lithium",
-        "m/s", e.reference * MOLAR_VOLUME / FARADAY,
+        "m/s", e.reference * MOLAR_VOLUME / FARADAY, gradient={
+            "total": 0.0 if e.case.metrics.reference_current_density is not None
+            else MOLAR_VOLUME / FARADAY / e.cross_section
+        },
     )  # fmt: skip
     definitions = {
         "resistance": ("R = V/I", "ohm"),
@@ -176,7 +220,8 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
     resistance = voltage / current
     values = (resistance, resistance * e.cross_section, e.height - e.sigma * e.cross_section * resistance)
     for (name, (definition, unit)), value in zip(definitions.items(), values, strict=True):
-        yield Metric(name, definition, unit, value)
+        slope = -resistance / current * {"ohm": 1.0, "ohm*m^2": e.cross_section, "m": -e.sigma * e.cross_section}[unit]
+        yield Metric(name, definition, unit, value, gradient={"conductance": slope})
 
 
 def _crack(e: Evaluation) -> Iterator[Metric]:
@@ -187,11 +232,15 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
     bounds = (least, most)
     yield Metric(
         "crack_current", "sum of the nodal reactions on the cracks; the rim shared with the flat electrode is divided "
-        "by area, the bounds give it to either", "A", current, bounds=bounds,
+        "by area, the bounds give it to either", "A", current, bounds=bounds, gradient={"crack": 1.0},
     )  # fmt: skip
-    yield Metric("crack_current_share", "crack current / total current", "1", current / e.total_current)
+    share = current / e.total_current
+    gradient = {"crack": 1 / e.total_current, "total": -share / e.total_current}
+    yield Metric("crack_current_share", "crack current / total current", "1", share, gradient=gradient)
     capture = current / e.reference
-    yield Metric("capture_area", "crack current / j0: the flat electrode that would draw as much", "m^2", capture)
+    gradient = e.per_reference(capture, crack=math.copysign(1.0, e.reference))
+    definition = "crack current / j0: the flat electrode that would draw as much"
+    yield Metric("capture_area", definition, "m^2", capture, gradient=gradient)
     plating = e.case.electrodes.plating.face
     flat = e.flux.only((plating,)).area if plating in e.flux.names else e.cross_section
     opening = e.cross_section - flat
@@ -200,7 +249,8 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
         why = "the cracks have no opening in the plating face (or it is part of an interface sheet)"
         yield Metric("capture_ratio", definition, "1", absent=why)
     else:
-        yield Metric("capture_ratio", definition, "1", capture / opening)
+        gradient = {name: slope / opening for name, slope in gradient.items()}
+        yield Metric("capture_ratio", definition, "1", capture / opening, gradient=gradient)
 
 
 def _distribution(e: Evaluation) -> Iterator[Metric]:
@@ -230,8 +280,6 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
 
 
 def _tip(e: Evaluation) -> Iterator[Metric]:
-    centres = e.crack_names or e.plating_names
-    lithium = e.flow.only(e.plating_names)
     means: dict[float, float] = {}
     for length in e.case.metrics.averaging_lengths:
         name = f"fef_r{length_name(length)}"
@@ -239,7 +287,7 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             "largest mean of j/j0 over the lithium in a ball of this radius (sum of reactions / area), centred on "
             + ("a crack" if e.crack_names else "the plating electrode")
         )
-        mean = lithium.ball_mean_maximum(length, centres)
+        mean = e.ball_means.get(length)
         if mean is None:
             continue
         metric = Metric(name, definition, "1", averaging_length=length, local_size=mean.local_size)
@@ -258,7 +306,8 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
         else:
             x, y, z = (float(v) for v in mean.centre)
             means[length] = mean.value / abs(e.reference)
-            yield replace(metric, value=means[length], place=(x, y, z))
+            gradient = e.per_reference(means[length], **{name: 1.0})
+            yield replace(metric, value=means[length], place=(x, y, z), gradient=gradient)
     yield from _exponents(means)
 
 
