@@ -364,8 +364,10 @@ def verify(
 
 
 def _levels(text: str) -> Levels:
-    if text == "ci" or text == "all":
-        return text
+    if text == "ci":
+        return "ci"
+    if text == "all":
+        return "all"
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise CaseError(10, "--levels", f"must be ci, all or a number above zero; got {text!r}", "leave it out for ci")

@@ -19,6 +19,7 @@ from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.worker import read_failure
+from fem_spall.model_error import model_errors
 from fem_spall.output.folder import ResultFolder
 from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
@@ -202,7 +203,7 @@ def _solve(
 def _complete(
     case: Case, record: dict[str, Any], surfaces: dict[str, CrackSurface], overrides: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Add what is known outside the solve: identity of the case, repairs, warnings, versions."""
+    """Add what is known outside the solve: identity of the case, repairs, errors of the model, warnings, versions."""
     repairs = [
         {"surface": name, "kind": r.kind, "count": r.count, "d_volume": r.volume_change, "d_area": r.area_change}
         for name, surface in surfaces.items()
@@ -220,10 +221,12 @@ def _complete(
         "overrides": list(overrides),
         **record,
         "repairs": repairs,
-        "surfaces": {name: {**s.provenance, "sha256": s.sha256, "area": s.area, "volume": s.volume}
-                     for name, s in surfaces.items()},
+        "surfaces": {name: {**s.provenance, "sha256": s.sha256, "area": s.area, "volume": s.volume,
+                            "bounds_m": s.bounds.tolist()} for name, s in surfaces.items()},
         "versions": versions(),
     }  # fmt: skip
+    for name, errors in model_errors(case, record).items():
+        record["metrics"][name]["model_errors"] = errors
     record["warnings"] = warnings_of(case, record)
     return record
 

@@ -7,15 +7,14 @@ from typing import Any
 
 from fem_spall.boundary import Resistance
 from fem_spall.case import Case
+from fem_spall.model_error import BEYOND, area_changes, box_effect
 
 __all__ = ["warnings_of"]
 
-#: Lattice sum of a square array of mirrored dipoles: relative change of focusing is this times α/(4π w³).
-SQUARE_LATTICE = -9.0336
 #: Changes below this are not worth a sentence.
 NOTABLE = 0.01
-#: Changes above this are beyond the leading order of the rule.
-BEYOND = 0.3
+#: Changes of the area of a wall below this are not worth a sentence.
+NOTABLE_AREA = 0.02
 
 
 def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
@@ -34,31 +33,37 @@ def _um(length: float) -> str:
 
 
 def _box(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
-    """The no-flux walls mirror the crack; the lattice of images lowers focusing and capture."""
-    advance = record["metrics"].get("electrode_advance", {}).get("value")
-    if not case.cracks or advance is None or advance <= 0 or case.walls:
+    """The no-flux walls mirror the crack; the lattice of images changes focusing and capture."""
+    effect = box_effect(case, record)
+    if effect.change is None or abs(effect.change) < NOTABLE:
         return []
-    if any(crack.interface.kind == "resistance" for crack in case.cracks):
-        return []
-    area = case.electrolyte.size[0] * case.electrolyte.size[1]
-    polarisability = 2 * advance * area  # of the body with its mirror image in the plating face
-    change = SQUARE_LATTICE * polarisability / (4 * math.pi * area**1.5)
-    if abs(change) < NOTABLE:
-        return []
-    if abs(change) > BEYOND:
+    what = "row" if effect.row else "lattice"
+    if abs(effect.change) > BEYOND:
         return [(
             "box",
-            "The insulating walls act as mirrors, so this is one of a dense lattice of cracks that shield each other: "
-            f"the figures are those of the lattice, not of an isolated crack (the lattice rule says {abs(change):.0%}, "
-            "which is beyond its validity). Use a wider block for an isolated crack.",
+            f"The insulating walls act as mirrors, so this is one of a dense {what} of cracks that shield each other: "
+            f"the figures are those of the {what}, not of an isolated crack (the {what} rule says "
+            f"{abs(effect.change):.0%}, which is beyond its validity). Use a wider block for an isolated crack.",
         )]  # fmt: skip
-    width = math.sqrt(area) * (abs(change) / NOTABLE) ** (1 / 3)
+    wider = (abs(effect.change) / NOTABLE) ** (1 / 2 if effect.row else 1 / 3)
+    void = all(crack.contents == "void" for crack in case.cracks)
+    bodies, figures = ("voids", "the electrode advance reads") if void else ("cracks", "focusing and capture read")
     return [(
         "box",
-        f"The insulating walls act as mirrors, so this is one of a lattice of cracks: focusing and capture read about "
-        f"{abs(change):.0%} lower than for an isolated crack (lattice rule for a square cell of the same area; an "
-        f"estimate to leading order). A cell about {_um(width)} wide would bring it to 1 %.",
+        f"The insulating walls act as mirrors, so this is one of a {what} of {bodies}: {figures} "
+        f"about {abs(effect.change):.0%} {'lower' if effect.change < 0 else 'higher'} than for an isolated one "
+        f"({what} rule, to leading order).{_isolated(record)} A block {wider:.2g} times as wide would bring it to 1 %.",
     )]  # fmt: skip
+
+
+def _isolated(record: dict[str, Any]) -> str:
+    """The headline figures of the isolated crack, if they were given."""
+    told = []
+    for name, metric in record["metrics"].items():
+        isolated = metric.get("model_errors", {}).get("box", {}).get("isolated")
+        if isolated is not None and (name.startswith("fef_r") or name == "capture_ratio"):
+            told.append(f"{name} {isolated:.3g} instead of {metric['value']:.3g}")
+    return f" Isolated, it would give {', '.join(told)}." if told else ""
 
 
 def _contact(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -84,8 +89,8 @@ def _tips(case: Case) -> list[tuple[str, str]]:
         if radius == 0:
             found.append((
                 "sharp edge",
-                f"{crack.name} has no thickness: the current density at its edge is infinite and only averages over a "
-                "stated length mean anything.",
+                f"{crack.name} has {'a sharp edge' if getattr(crack, 'opening', 0) else 'no thickness'}: the current "
+                "density at its edge is infinite and only averages over a stated length mean anything.",
             ))  # fmt: skip
         elif radius is not None and case.mesh.size_min > radius / 2:
             found.append((
@@ -97,7 +102,6 @@ def _tips(case: Case) -> list[tuple[str, str]]:
 
 
 def _surface(record: dict[str, Any]) -> list[tuple[str, str]]:
-    given = record["mesh"].get("boolean_areas_m2", {})
     found = []
     if straight := record["mesh"].get("straightened_cells", 0):
         found.append((
@@ -105,13 +109,12 @@ def _surface(record: dict[str, Any]) -> list[tuple[str, str]]:
             f"{straight} cells at the crack are straight-sided because its surface curves more sharply there than "
             "they are long. Lower mesh.size_min to follow the shape.",
         ))  # fmt: skip
-    for name, crack in record["cracks"].items():
-        change = crack["area"] / given[name] - 1 if given.get(name) else 0.0
-        if abs(change) > 0.02 and not record["mesh"].get("interface_sheet"):
+    for name, change in area_changes(record).items():
+        if abs(change) > NOTABLE_AREA:
             found.append((
                 "surface",
-                f"Remeshing changed the area of {name} by {change:+.1%}; figures per area inherit that. Lower "
-                "mesh.surface_tolerance to follow the given roughness.",
+                f"Remeshing changed the area of {name} by {change:+.1%}; figures per area, such as the focusing "
+                "factors, change the other way by as much. Lower mesh.surface_tolerance to follow the given roughness.",
             ))  # fmt: skip
     return found
 

@@ -37,7 +37,7 @@ LAYERS = (
     ("surface_flux", "forces", "tip_flux"),
     ("edges",),
     ("metrics",),
-    ("output.",),
+    ("output.", "model_error"),
     ("warn", "stage"),
     ("run",),
     ("verify", "estimate", "terminal"),

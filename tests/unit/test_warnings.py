@@ -32,7 +32,8 @@ def said(case: Case, record: dict[str, Any]) -> dict[str, str]:
 
 def square(width: str, **parts: Any) -> Case:
     size = {"size": [width, width, "50 um"], "conductivity": "0.1 S/m"}
-    return case_of(electrolyte=size, cracks=[BOSS], mesh={"size_min": "1 um", "size_max": "5 um"}, **parts)
+    boss = BOSS | {"centre": [f"{float(width.split()[0]) / 2} um"] * 2}
+    return case_of(electrolyte=size, cracks=[boss], mesh={"size_min": "1 um", "size_max": "5 um"}, **parts)
 
 
 def test_the_lattice_rule_by_hand() -> None:
@@ -40,10 +41,10 @@ def test_the_lattice_rule_by_hand() -> None:
     delta, width = 1 * UM, 20 * UM
     change = 9.0336 * (2 * delta * width**2) / (4 * math.pi * width**3)
     text = said(square("20 um"), record_of(delta))["box"]
-    assert f"read about {change:.0%} lower than for an isolated crack" in text
-    wide = re.search(r"about (\S+) um wide would bring it to 1 %", text)
-    assert wide is not None
-    assert float(wide[1]) == pytest.approx(20 * (change / 0.01) ** (1 / 3), rel=5e-3)
+    assert f"read about {change:.0%} lower than for an isolated one" in text
+    wider = re.search(r"A block (\S+) times as wide would bring it to 1 %", text)
+    assert wider is not None
+    assert float(wider[1]) == pytest.approx((change / 0.01) ** (1 / 3), rel=0.03)
 
 
 def test_the_lattice_rule_against_the_exact_hemisphere() -> None:
@@ -69,6 +70,25 @@ def test_a_dense_lattice_gets_no_number_to_correct_with() -> None:
     assert "would bring it to 1 %" not in text
 
 
+def test_voids_strengthen_each_other() -> None:
+    """Bug: pores, which lower the current, are told to read too low like lithium, or not told at all."""
+    void = BOSS | {"contents": "void"}
+    text = said(case_of(cracks=[void]), record_of(-1 * UM, cracks={}))["box"]
+    assert re.search(
+        r"a lattice of voids: the electrode advance reads about \d+% higher than for an isolated one", text
+    )
+
+
+def test_the_isolated_values_are_told() -> None:
+    """Bug: the reader learns that the figure is low, but not what it would be."""
+    record = record_of(1 * UM)
+    box = {"isolated": 15.26, "isolated_error": 0.7}
+    record["metrics"]["fef_r250nm"] = {"value": 12.96, "model_errors": {"box": box}}
+    record["metrics"]["flux_q50"] = {"value": 1.1, "model_errors": {"box": box}}
+    text = said(square("20 um"), record)["box"]
+    assert "Isolated, it would give fef_r250nm 15.3 instead of 13. A block" in text
+
+
 def test_the_lattice_rule_keeps_to_its_conditions() -> None:
     """Bug: walls with exact potentials, resistive cracks, empty blocks or absent figures get the rule's number."""
     wall = {"kind": "exact_potential", "solution": "boss_on_plane", "parameters":
@@ -80,7 +100,6 @@ def test_the_lattice_rule_keeps_to_its_conditions() -> None:
         assert "box" not in said(case, record)
     absent = record_of(metrics={"electrode_advance": {"value": None}})
     assert "box" not in said(case_of(cracks=[BOSS]), absent)
-    assert "box" not in said(case_of(cracks=[BOSS]), record_of(-1 * UM)), "a void"
 
 
 def test_a_resistance_that_removes_focusing() -> None:
@@ -102,6 +121,8 @@ def test_sharp_edges_and_unresolved_tips() -> None:
     """Bug: a knife edge's peak is taken for a result, or half the tip radius is misread as twice."""
     penny = {"name": "p", "kind": "penny", "centre": ["10 um", "15 um"], "radius": "8 um"}
     assert "p has no thickness" in said(case_of(cracks=[penny]), record_of())["sharp edge"]
+    wedge = {"name": "w", "kind": "blade", "position": "8 um", "depth": "5 um", "opening": "1 um", "profile": "wedge"}
+    assert "w has a sharp edge: " in said(case_of(cracks=[wedge]), record_of())["sharp edge"]
     blunt = penny | {"opening": "8 um"}  # tip radius 4^2/8 = 2 um
     coarse, fine = ({"size_min": size, "size_max": "10 um"} for size in ("1.01 um", "1 um"))
     text = said(case_of(cracks=[blunt], mesh=coarse), record_of())["resolution"]
