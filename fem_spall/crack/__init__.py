@@ -9,8 +9,10 @@ from pydantic import Field
 from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.blade import Blade
 from fem_spall.crack.interface_file import InterfaceFile
+from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
+from fem_spall.crack.round_wall import RoundWall
 from fem_spall.crack.spall import Spall
 from fem_spall.crack.spheroid import Spheroid
 from fem_spall.crack.surface_file import SurfaceFile
@@ -18,5 +20,6 @@ from fem_spall.crack.surface_file import SurfaceFile
 __all__ = ["AnalyticCrack", "Block", "Crack", "CrackKind", "CrackSurface", "Repair", "TriangulatedCrack"]
 
 CrackKind = Annotated[
-    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore, Field(discriminator="kind")
+    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
+    Field(discriminator="kind"),
 ]

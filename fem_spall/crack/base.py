@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,10 +154,13 @@ class AnalyticCrack(Crack):
     ``occ`` below is ``gmsh.model.occ``; lengths given to it are metres divided by ``unit``.
     """
 
+    #: Whether current focuses on it, so that its sharpest place is meshed with ``size_min``.
+    focuses: ClassVar[bool] = True
+
     def add_shape(self, occ: Any, block: Block, unit: float) -> list[tuple[int, int]]:
         """Add the shape to the CAD model and return its (dimension, tag) pairs.
 
-        A pair of dimension 2 is a zero-thickness sheet.
+        A pair of dimension 2 is a zero-thickness sheet, or a piece of the plating face.
         """
         raise NotImplementedError
 

@@ -18,9 +18,13 @@ from fem_spall.mesh.tetrahedralise import ALGORITHMS, gmsh_session, remove_slive
 __all__ = ["mesh_shapes", "triangulate_shape"]
 
 type Entities = list[tuple[int, int]]
+type Floats = NDArray[np.float64]
+type Sources = tuple[Floats, Floats]
 
 #: Samples along each parameter of a curved surface that carry a size.
 SAMPLES = 60
+#: Directions in which the angle at an edge is probed, and the angle of electrolyte above which it is sharp.
+PROBES, SHARP = 72, np.deg2rad(190)
 
 
 def mesh_shapes(
@@ -37,7 +41,7 @@ def mesh_shapes(
 ) -> MeshArrays:
     """Return tetrahedra of the block minus the shapes.
 
-    The size is ``size_min`` at the sharpest place of each crack (rim, tip), in proportion to the radius of
+    The size is ``size_min`` at the sharpest place of each crack (rim, edge, tip), in proportion to the radius of
     curvature elsewhere on it, and grows by ``grading`` a cell up to ``size_max``; the foci may ask for less.
     Lengths in mesh units, those of the foci in m.
 
@@ -53,15 +57,13 @@ def mesh_shapes(
         solid = [(3, occ.addBox(0, 0, 0, *(s / unit for s in block.size)))]
         shapes = [crack.add_shape(occ, block, unit) for crack in cracks]
         surfaces, info = _cut(gmsh, solid, cracks, shapes, block, unit)
-        _set_sizes(
-            gmsh,
-            surfaces,
-            size_min,
-            size_max,
-            grading,
-            [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci],
-            np.array([[0.0, 0.0, 0.0], block.size]) / unit,
-        )
+        box = np.array([[0.0, 0.0, 0.0], block.size]) / unit
+        sources = [
+            _sources(gmsh, crack, surfaces[crack.name], shape[0][0] == 2, size_min, size_max, box)
+            for crack, shape in zip(cracks, shapes, strict=True)
+        ]
+        places = [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci]
+        _set_sizes(gmsh, sources, size_min, size_max, grading, places)
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
         gmsh.model.mesh.generate(3)
@@ -74,7 +76,7 @@ def mesh_shapes(
 
 def triangulate_shape(
     block: Block, crack: AnalyticCrack, unit: float, size_min: float, size_max: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[Floats, NDArray[np.int64]]:
     """Triangles of one shape, outward oriented, for cases that mix closed forms and reconstructed surfaces.
 
     Vertices (n, 3) float in mesh units and faces (m, 3) int.
@@ -85,11 +87,12 @@ def triangulate_shape(
         if shape[0][0] != 3:
             raise GeometryError(
                 15, f"crack {crack.name}", "has no thickness, and a sheet cannot be mixed with reconstructed surfaces",
-                "give it an opening",
+                "give it an opening" if hasattr(crack, "opening") else "leave it out",
             )  # fmt: skip
         tags = [abs(tag) for _, tag in gmsh.model.getBoundary(shape, oriented=False)]
-        box = crack.extent(block) / unit
-        _set_sizes(gmsh, {crack.name: tags}, size_min, size_max, 1.3, [], box)
+        points, radius = _radii(gmsh, tags, crack.extent(block) / unit)
+        sizes = np.clip(size_min * radius / radius.min(initial=np.inf), size_min, size_max)
+        _set_sizes(gmsh, [(points, sizes)], size_min, size_max, 1.3, [])
         gmsh.model.mesh.generate(2)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         nodes = np.asarray(gmsh.model.mesh.getElementsByType(2)[1], dtype=np.int64).reshape(-1, 3)
@@ -120,8 +123,8 @@ def _cut(
             "move the cracks so that they neither fill the block nor cut it in two",
         )  # fmt: skip
     boundary = {abs(tag) for _, tag in gmsh.model.getBoundary(electrolyte, oriented=False)}
-    inside = {tag for _, tag in gmsh.model.getEntities(2)}
-    inside -= {abs(tag) for _, tag in gmsh.model.getBoundary([(3, b) for b in bodies], combined=False, oriented=False)}
+    # Sheets have electrolyte on both sides.
+    boundary |= {tag for dim, tag in gmsh.model.mesh.getEmbedded(*electrolyte[0]) if dim == 2}
     surfaces: dict[str, list[int]] = {}
     taken: set[int] = set()
     start = 1
@@ -130,9 +133,7 @@ def _cut(
         for part in pieces[start : start + len(shape)]:
             volumes = [(3, tag) for dim, tag in part if dim == 3]
             own |= {abs(t) for _, t in gmsh.model.getBoundary(volumes, combined=False, oriented=False)} & boundary
-            own |= {
-                t for dim, t in part if dim == 2 and (t in boundary or (t in inside and _within(occ, t, block, unit)))
-            }
+            own |= {tag for dim, tag in part if dim == 2} & boundary
         start += len(shape)
         own -= taken
         taken |= own
@@ -160,13 +161,6 @@ def _cut(
     return surfaces, info
 
 
-def _within(occ: Any, surface: int, block: Block, unit: float) -> bool:
-    """Whether a piece of a sheet lies in the block, its boundary included."""
-    centre = np.array(occ.getCenterOfMass(2, surface)) * unit
-    slack = 1e-6 * block.height
-    return bool((centre > -slack).all() and (centre < np.array(block.size) + slack).all())
-
-
 def _face_name(gmsh: Any, surface: int, block: Block, unit: float) -> str:
     low, high = np.array(gmsh.model.getBoundingBox(2, surface)).reshape(2, 3)
     size = np.array(block.size) / unit
@@ -177,41 +171,50 @@ def _face_name(gmsh: Any, surface: int, block: Block, unit: float) -> str:
     raise MeshingError(33, "gmsh", f"surface {surface} belongs to no face and no crack", "report this case")
 
 
+def _sources(
+    gmsh: Any, crack: AnalyticCrack, tags: list[int], flat: bool, smallest: float, largest: float, box: Floats
+) -> Sources:
+    """Points (n, 3) on a crack and the size (n,) each asks for; ``flat`` if it has no thickness."""
+    if not crack.focuses:
+        return np.empty((0, 3)), np.empty(0)
+    where, size = [np.empty((0, 3))], [np.empty(0)]
+    if not flat:
+        points, radius = _radii(gmsh, tags, box)
+        where.append(points)
+        size.append(np.clip(smallest * radius / radius.min(initial=np.inf), smallest, largest))
+    curves = (_rim(gmsh, tag, box) if flat else _edges(gmsh, tag, crack, smallest, box) for tag in tags)
+    for curve in sorted({curve for found in curves for curve in found}):
+        low, high = gmsh.model.getParametrizationBounds(1, curve)
+        count = int(np.clip(2 * gmsh.model.occ.getMass(1, curve) / smallest, 10, 5000))
+        where.append(np.array(gmsh.model.getValue(1, curve, np.linspace(low[0], high[0], count))).reshape(-1, 3))
+        size.append(np.full(count, smallest))
+    return np.concatenate(where), np.concatenate(size)
+
+
 def _set_sizes(
     gmsh: Any,
-    surfaces: dict[str, list[int]],
+    sources: list[Sources],
     smallest: float,
     largest: float,
     grading: float,
-    foci: list[tuple[NDArray[np.float64], float, float]],
-    box: NDArray[np.float64],
+    foci: list[tuple[Floats, float, float]],
 ) -> None:
-    """A background size field: the least over sample points of their size plus slope times distance."""
-    points, sizes = [np.empty((0, 3))], [np.empty(0)]
-    for name in (name for name in surfaces if name not in FACES):
-        where, radius = _radii(gmsh, surfaces[name], smallest, box)
-        if radius.size == 0:
-            continue
-        points.append(where)
-        sizes.append(np.clip(smallest * radius / radius.min(), smallest, largest))
-    where, size = np.concatenate(points), np.concatenate(sizes)
-    field = gmsh.model.mesh.field
-    fields = []
+    """A background size field: the least over the sources of their size plus slope times distance."""
+    where, size = (
+        np.concatenate([np.empty(shape), *part])
+        for shape, part in zip(((0, 3), (0,)), zip(*sources, strict=True) if sources else ((), ()), strict=True)
+    )
     level = np.floor(np.log2(size / smallest) * 2).astype(int)
-    for step in np.unique(level):
-        tags = [gmsh.model.geo.addPoint(*p) for p in where[level == step]]
+    groups = [(where[level == step], 0.0, smallest * 2 ** (step / 2)) for step in np.unique(level)]
+    field, fields = gmsh.model.mesh.field, []
+    # The two kernels of gmsh number their points alike: without a number of its own, a point here is one of the shape.
+    free = max((tag for _, tag in gmsh.model.getEntities(0)), default=0) + 1
+    for centres, reach, asked in (*groups, *foci):
+        tags = [gmsh.model.geo.addPoint(*p, tag=free + k) for k, p in enumerate(centres)]
+        free += len(tags)
+        gmsh.model.geo.synchronize()
         distance = field.add("Distance")
         field.setNumbers(distance, "PointsList", tags)
-        gmsh.model.geo.synchronize()
-        ramp = field.add("MathEval")
-        start = float(smallest * 2 ** (step / 2))
-        field.setString(ramp, "F", f"{start!r} + {float(grading - 1)!r} * F{distance}")
-        fields.append(ramp)
-    for centres, reach, asked in foci:
-        tags = [gmsh.model.geo.addPoint(*p) for p in centres]
-        distance = field.add("Distance")
-        field.setNumbers(distance, "PointsList", tags)
-        gmsh.model.geo.synchronize()
         ramp = field.add("MathEval")
         beyond = f"max(F{distance} - {float(reach)!r}, 0)"
         field.setString(ramp, "F", f"{float(asked)!r} + {float(grading - 1)!r} * {beyond}")
@@ -227,12 +230,9 @@ def _set_sizes(
     gmsh.option.setNumber("Mesh.MeshSizeMax", largest)
 
 
-def _radii(
-    gmsh: Any, tags: list[int], smallest: float, box: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sample points on a crack and their radius of curvature; on a flat sheet, points of its rim with radius 1."""
-    where: list[NDArray[np.float64]] = []
-    radius: list[NDArray[np.float64]] = []
+def _radii(gmsh: Any, tags: list[int], box: Floats) -> Sources:
+    """Sample points (n, 3) on the curved surfaces of a crack and their radius of curvature (n,)."""
+    where, radius = [np.empty((0, 3))], [np.empty(0)]
     slack = 1e-6 * float(np.ptp(box, axis=0).max())
     for tag in tags:
         low, high = (np.array(v) for v in gmsh.model.getParametrizationBounds(2, tag))
@@ -244,34 +244,53 @@ def _radii(
         good = inside & np.isfinite(curvature) & (curvature > 0)
         where.append(at[good])
         radius.append(1 / curvature[good])
-    if sum(len(r) for r in radius) == 0:
-        for tag in tags:
-            for curve in _rim(gmsh, tag, box):
-                low, high = gmsh.model.getParametrizationBounds(1, curve)
-                length = gmsh.model.occ.getMass(1, curve)
-                count = int(np.clip(2 * length / smallest, 10, 5000))
-                along = np.linspace(low[0], high[0], count)
-                where.append(np.array(gmsh.model.getValue(1, curve, along)).reshape(-1, 3))
-                radius.append(np.ones(count))
     return np.concatenate(where), np.concatenate(radius)
 
 
-def _rim(gmsh: Any, sheet: int, box: NDArray[np.float64]) -> list[int]:
+def _planes(gmsh: Any, dimension: int, tag: int, box: Floats) -> set[tuple[int, int]]:
+    """Faces of the block, as (axis, side), that an entity lies in."""
+    low, high = np.array(gmsh.model.getBoundingBox(dimension, tag)).reshape(2, 3)
+    near = 1e-5 * float(np.ptp(box, axis=0).max())
+    return {
+        (axis, side)
+        for axis in range(3)
+        for side in range(2)
+        if max(abs(low[axis] - box[side, axis]), abs(high[axis] - box[side, axis])) < near
+    }
+
+
+def _rim(gmsh: Any, sheet: int, box: Floats) -> list[int]:
     """Curves that bound a sheet inside the block: those on a face of the block that meets the sheet are no edge."""
-
-    def planes(dimension: int, tag: int) -> set[tuple[int, int]]:
-        low, high = np.array(gmsh.model.getBoundingBox(dimension, tag)).reshape(2, 3)
-        near = 1e-5 * float(np.ptp(box, axis=0).max())
-        return {
-            (axis, side)
-            for axis in range(3)
-            for side in range(2)
-            if max(abs(low[axis] - box[side, axis]), abs(high[axis] - box[side, axis])) < near
-        }
-
-    own = planes(2, sheet)
+    own = _planes(gmsh, 2, sheet, box)
     curves = [abs(tag) for _, tag in gmsh.model.getBoundary([(2, sheet)], oriented=False)]
-    return [curve for curve in curves if not planes(1, curve) - own]
+    return [curve for curve in curves if not _planes(gmsh, 1, curve, box) - own]
+
+
+def _edges(gmsh: Any, surface: int, crack: AnalyticCrack, smallest: float, box: Floats) -> list[int]:
+    """Curves that bound a surface of a solid crack where the electrolyte spans more than two right angles.
+
+    A wall is a mirror plane for lithium; for a void the electrodes are (with the sign of the potential turned),
+    so that the angle at a curve in them counts twice.
+    """
+    mirrors = (0, 1) if crack.contents == "lithium" else (2,)
+    (electrolyte,) = gmsh.model.getAdjacencies(2, surface)[0]
+    turn = np.linspace(0, 2 * np.pi, PROBES, endpoint=False)[:, None] + np.pi / PROBES
+    found = []
+    for curve in (abs(tag) for _, tag in gmsh.model.getBoundary([(2, surface)], oriented=False)):
+        low, high = gmsh.model.getParametrizationBounds(1, curve)
+        middle = [(low[0] + high[0]) / 2]
+        tangent = np.array(gmsh.model.getDerivative(1, curve, middle))
+        if np.linalg.norm(tangent) < 1e-12:
+            continue  # the pole of a sphere
+        across = np.linalg.svd(tangent[None])[2][1:]
+        ring = np.array(gmsh.model.getValue(1, curve, middle)) + 0.01 * smallest * (
+            np.cos(turn) * across[0] + np.sin(turn) * across[1]
+        )
+        share = gmsh.model.isInside(3, electrolyte, ring.ravel()) / PROBES
+        copies = 2 ** sum(axis in mirrors for axis, _ in _planes(gmsh, 1, curve, box))
+        if 2 * np.pi * share * copies > SHARP:
+            found.append(curve)
+    return found
 
 
 def _arrays(gmsh: Any, surfaces: dict[str, list[int]], unit: float, order: int, info: dict[str, Any]) -> MeshArrays:

@@ -55,6 +55,12 @@ def test_check_describes_a_case_with_files() -> None:
             math.pi * 16 / 2 * 30,
             math.pi * 4 * 30,
         ),
+        (
+            "{name: c, kind: blade, position: 10 um, depth: 4 um, opening: 8 um, profile: rectangle}",
+            32 * 30,
+            16 * 30,
+        ),
+        ("{name: c, kind: patch, centre: [10 um, 15 um], radius: 3 um}", 0.0, 9 * math.pi),
     ],
 )
 def test_measures_of_closed_forms(crack: str, volume: float, area: float | None) -> None:

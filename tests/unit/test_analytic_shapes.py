@@ -55,6 +55,37 @@ SHAPES: dict[str, tuple[dict[str, Any], float, float, dict[str, float]]] = {
         1.5, pi * 9 / 2 * 20,
         {"a": pi * 3 * 20, "+z": 600 - 6 * 20, "-x": 1500 - pi * 9 / 2, "+x": 1500 - pi * 9 / 2},
     ),
+    "wedge": (
+        {"kind": "blade", "position": "10 um", "depth": "10 um", "opening": "4 um", "profile": "wedge"},
+        0.5, 20.0 * 30, {"a": 2 * sqrt(104) * 30, "+z": 600 - 4 * 30, "-y": 1000 - 20, "+y": 1000 - 20},
+    ),
+    "half a wedge in a mirror wall": (
+        {"kind": "blade", "position": "0 um", "depth": "10 um", "opening": "4 um", "profile": "wedge"},
+        0.5, 10.0 * 30,
+        {"a": sqrt(104) * 30, "+z": 600 - 2 * 30, "-y": 1000 - 10, "+y": 1000 - 10, "-x": 1500 - 300},
+    ),
+    "slot along x": (
+        {"kind": "blade", "position": "15 um", "depth": "10 um", "opening": "4 um", "along": "x",
+         "profile": "rectangle"},
+        0.5, 40.0 * 20, {"a": 24.0 * 20, "+z": 600 - 4 * 20, "-x": 1500 - 40, "+x": 1500 - 40},
+    ),
+    "slot from the counter face": (
+        {"kind": "blade", "position": "0 um", "depth": "10 um", "opening": "4 um", "profile": "rectangle",
+         "stands_on": "counter", "contents": "void"},
+        0.5, 20.0 * 30, {"a": 12.0 * 30, "-z": 600 - 2 * 30, "-y": 1000 - 20, "+y": 1000 - 20, "-x": 1500 - 300},
+    ),
+    "patch": (
+        {"kind": "patch", "centre": ["10 um", "15 um"], "radius": "5 um"}, 1.0, 0.0,
+        {"a": pi * 25, "+z": 600 - pi * 25},
+    ),
+    "patch of dirt in a corner": (
+        {"kind": "patch", "centre": ["20 um", "0 um"], "radius": "5 um", "contents": "void"}, 1.0, 0.0,
+        {"a": pi * 25 / 4, "+z": 600 - pi * 25 / 4},
+    ),
+    "quarter of a pellet": (
+        {"kind": "round_wall", "centre": ["0 um", "0 um"], "radius": "18 um"}, 1.5, (600 - pi * 81) * 50,
+        {"a": pi * 9 * 50, "+z": pi * 81, "-z": pi * 81, "-x": 900.0, "-y": 900.0, "+x": 0.0, "+y": 0.0},
+    ),
     "pore": (
         {"kind": "pore", "centre": ["10 um", "15 um", "25 um"], "radius": "4 um"},
         1.5, 4 / 3 * pi * 64, {"a": 4 * pi * 16},
@@ -99,7 +130,9 @@ def test_areas_and_volume(name: str) -> None:
         check_mesh(mesh, None, 0.01)
         volume, areas = measures(mesh)
         assert areas.keys() == expected.keys()
-        errors[order] = [abs(areas[n] / expected[n] - 1) for n in expected] + [abs(volume - removed) / (removed or 3e4)]
+        errors[order] = [abs(areas[n] / (expected[n] or 1e3) - bool(expected[n])) for n in expected] + [
+            abs(volume - removed) / (removed or 3e4)
+        ]
         assert mesh.order == order
         assert mesh.info.get("straightened_cells", 0) == 0
         inner = distribute(mesh, MPI.COMM_SELF).sheets
@@ -110,7 +143,7 @@ def test_areas_and_volume(name: str) -> None:
         assert curved < max(flat / 5, 1e-9), "curved cells are closer wherever flat ones are off"
 
 
-@pytest.mark.parametrize("name", ["hemisphere", "penny", "ridge along x"])
+@pytest.mark.parametrize("name", ["hemisphere", "penny", "ridge along x", "wedge", "patch"])
 def test_the_other_plating_face(name: str) -> None:
     """Bug: shapes stand on +z wherever the plating face is."""
     crack, size, removed, expected = SHAPES[name]
@@ -119,7 +152,7 @@ def test_the_other_plating_face(name: str) -> None:
     volume, areas = measures(mesh)
     assert volume == pytest.approx(removed, rel=1e-3, abs=1e-6)
     assert areas == pytest.approx(swapped, rel=1e-3)
-    assert mesh.points[mesh.facets[mesh.tags == mesh.names["a"]]][:, :, 2].max() < 8 + 1e-9
+    assert mesh.points[mesh.facets[mesh.tags == mesh.names["a"]]][:, :, 2].max() < 10 + 1e-9
 
 
 def test_where_the_shapes_are() -> None:
@@ -132,7 +165,9 @@ def test_where_the_shapes_are() -> None:
 
     for name, low, high in (
         ("penny", (2, 15, 42), (18, 15, 50)), ("turned penny", (10, 7, 42), (10, 23, 50)),
-        ("blade along y", (10, 0, 40), (10, 30, 50)), ("pore cut by a wall", (16, 11, 21), (20, 19, 29)),
+        ("blade along y", (10, 0, 40), (10, 30, 50)), ("slot along x", (0, 13, 40), (20, 17, 50)),
+        ("slot from the counter face", (0, 0, 0), (2, 30, 10)), ("patch", (5, 10, 50), (15, 20, 50)),
+        ("pore cut by a wall", (16, 11, 21), (20, 19, 29)),
     ):  # fmt: skip
         np.testing.assert_allclose(box(name), [low, high], atol=0.3, err_msg=name)
 
@@ -204,6 +239,83 @@ def test_the_mesh_is_finest_at_the_sharpest_place() -> None:
     assert np.median(size[middle]) > 2 * np.median(size[rim])
 
 
+@pytest.mark.parametrize("position", ["10 um", "0 um"])
+@pytest.mark.parametrize(("profile", "sharp"), [("wedge", [0.0]), ("rectangle", [-2.0, 2.0])])
+def test_sharp_edges_are_fine_and_the_flat_sides_are_not(profile: str, sharp: list[float], position: str) -> None:
+    """Bug: flat sides have no curvature, so that an edge gets no size at all, or in a mirror plane none; or all do."""
+    crack = {"name": "a", "kind": "blade", "position": position, "depth": "10 um", "opening": "4 um"}
+    mesh = mesh_of(crack | {"profile": profile}, order=1, size_min=0.3, grading=1.3)
+    facets = mesh.facets[mesh.tags == mesh.names["a"]]
+    size = np.sqrt(triangle_areas(mesh.points[facets]) * 4 / sqrt(3))
+    centre = mesh.points[facets].mean(axis=1) - [float(position[:-3]), 0, 40]
+    for x in (value for value in sharp if position == "10 um" or value >= 0):
+        near = np.hypot(centre[:, 0] - x, centre[:, 2]) < 0.6
+        assert 0.2 < np.median(size[near]) < 0.45
+    assert np.median(size[abs(centre[:, 2] - 5) < 1]) > 1.2
+    top = size[centre[:, 2] > 8.5]
+    assert np.median(top) > 1, "the mouth is no edge: the electrolyte spans no more than a half-plane there"
+
+
+def test_corners_of_the_block_are_no_sources_of_fine_cells() -> None:
+    """Bug: points that carry sizes are numbered like the corners of the block, which are meshed as finely as a tip."""
+    mesh = mesh_of(SHAPES["hemisphere"][0] | {"name": "a"}, order=1, size_min=0.4, grading=1.3)
+    corner = np.linalg.norm(mesh.points, axis=1).argmin()
+    cells = mesh.points[mesh.cells[(mesh.cells == corner).any(axis=1)]]
+    assert np.ptp(cells, axis=1).max(axis=1).min() > 3
+
+
+def test_where_the_mouth_of_a_void_is_sharp() -> None:
+    """Bug: electrode and void meet at more than a right angle, where the current is singular, and nothing refines."""
+    crack = {"name": "a", "kind": "blade", "position": "10 um", "depth": "5 um", "opening": "6 um", "profile": "wedge"}
+
+    def mouth(contents: str) -> float:
+        mesh = mesh_of(crack | {"contents": contents}, order=1, size_min=0.3, grading=1.3)
+        facets = mesh.facets[mesh.tags == mesh.names["a"]]
+        centre = mesh.points[facets].mean(axis=1)
+        return float(np.median(np.sqrt(triangle_areas(mesh.points[facets[centre[:, 2] > 49.7]]))))
+
+    assert mouth("void") < 0.35
+    assert mouth("lithium") > 0.7
+
+
+def test_the_rim_of_a_patch_is_fine() -> None:
+    """Bug: a disc in the face is taken for a part of the face, and its singular rim is not resolved."""
+    mesh = mesh_of(SHAPES["patch"][0] | {"name": "a"}, order=2, size_min=0.3, grading=1.3)
+    facets = mesh.facets[mesh.tags == mesh.names["a"]][:, :3]
+    size = np.sqrt(triangle_areas(mesh.points[facets]) * 4 / sqrt(3))
+    radius = np.linalg.norm(mesh.points[facets].mean(axis=1)[:, :2] - [10, 15], axis=1)
+    assert np.median(size[radius > 4.6]) < 0.45
+    assert np.median(size[radius < 2.5]) > 0.8
+
+
+def test_a_wall_of_the_pellet_is_no_focus() -> None:
+    """Bug: the round wall is meshed as finely as a tip."""
+    mesh = mesh_of(SHAPES["quarter of a pellet"][0] | {"name": "a"}, order=2, size_min=0.1)
+    assert len(mesh.cells) < 3000
+
+
+def test_what_lies_in_another_body_is_no_sheet() -> None:
+    """Bug: the part of a sheet outside the pellet, or in a pore, is meshed as lithium."""
+    wall = {"name": "w", "kind": "round_wall", "centre": ["0 um", "0 um"], "radius": "18 um"}
+    penny = {"name": "p", "kind": "penny", "centre": ["12 um", "0 um"], "radius": "8 um"}
+    mesh = mesh_of(wall, penny, order=2, size_min=0.5, grading=1.3)
+    beyond = 64 * np.arccos(6 / 8) - 6 * sqrt(28)  # segment of the disc cut off at x = 18
+    assert measures(mesh)[1]["p"] == pytest.approx((pi * 64 - beyond) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("crack", "message"),
+    [({"kind": "blade", "position": "10 um", "depth": "5 um", "profile": "wedge"}, "a wedge needs an opening"),
+     ({"kind": "blade", "position": "10 um", "depth": "5 um", "stands_on": "counter"},
+      "lithium belongs to the plating electrode"),
+     ({"kind": "round_wall", "centre": ["0 um", "0 um"], "radius": "5 um", "contents": "lithium"}, "'void'")],
+)  # fmt: skip
+def test_cracks_that_cannot_be(crack: dict[str, Any], message: str) -> None:
+    """Bug: a profile without a width, or lithium without an electrode, reaches the mesher."""
+    with pytest.raises(ValueError, match=message):
+        case_of(cracks=[crack | {"name": "a"}])
+
+
 def test_foci_refine_where_they_are() -> None:
     """Bug: places to resolve are taken in mesh units, or ignored for closed forms."""
     crack, _, _, _ = SHAPES["hemisphere"]
@@ -229,6 +341,13 @@ def test_a_triangulated_shape_is_closed_and_outward() -> None:
     sheet = case_of(cracks=[SHAPES["penny"][0] | {"name": "a"}])
     with pytest.raises(GeometryError, match="has no thickness, and a sheet cannot be mixed"):
         triangulate_shape(sheet.block, sheet.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
+    patch = case_of(cracks=[SHAPES["patch"][0] | {"name": "a"}])
+    with pytest.raises(GeometryError, match=r"crack a: has no thickness.*surfaces; leave it out"):
+        triangulate_shape(patch.block, patch.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
+    wedge = case_of(cracks=[SHAPES["wedge"][0] | {"name": "a"}])
+    points, faces = triangulate_shape(wedge.block, wedge.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
+    a, b, c = np.moveaxis(points[faces] - [10, 15, 50], 1, 0)
+    assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6 == pytest.approx(40 * (30 + 2 * 10), rel=1e-9)
 
 
 def test_the_same_shapes_give_the_same_mesh() -> None:
