@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,11 +11,29 @@ from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, CrackKind
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.model import Model
-from fem_spall.quantity import CurrentDensity, Memory, PositiveLength, Potential, Time
+from fem_spall.quantity import CurrentDensity, Memory, PositiveLength, Potential, Share, Time
 
-__all__ = ["Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
+__all__ = ["Accuracy", "Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
 
 type Face = Literal["-x", "+x", "-y", "+y", "-z", "+z"]
+
+
+#: Figures that ``accuracy`` can ask for beside the ball means.
+TARGETS = (
+    "total_current", "resistance", "area_resistance", "electrode_advance", "crack_current", "crack_current_share",
+    "capture_area", "capture_ratio", "fef_tip", "edge_flux_intensity", "flux_q50", "flux_q90", "flux_q95", "flux_q99",
+)  # fmt: skip
+
+
+def length_name(length: float) -> str:
+    """A length as it stands in a metric's name: 250nm, 1um, 2.5um."""
+    nanometres = round(length * 1e9, 6)
+    return f"{nanometres / 1000:g}um" if nanometres >= 1000 else f"{nanometres:g}nm"
+
+
+def _whole(value: object) -> object:
+    """3e6 is a whole number to whoever writes it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Plating(Model):
@@ -94,12 +113,24 @@ class Solver(Model):
     tolerance: Annotated[float, Field(ge=1e-14, le=1e-4)] = 1e-10
 
 
+class Accuracy(Model):
+    """Adaptive refinement until the named figures meet a relative error, or the cells are spent."""
+
+    target: Share
+    metrics: tuple[str, ...] = ("crack_current",)
+    max_cells: Annotated[int, Field(ge=1000), BeforeValidator(_whole)] | None = None  # default: mesh.max_cells
+    max_levels: Annotated[int, Field(ge=1, le=20)] = 8
+    estimator: Literal["goal", "energy"] = "goal"  # what marks the cells; errors are estimated alike for both
+    required: bool = False  # exit code 6 where the target is not met
+
+
 class Metrics(Model):
     """What is reported beyond the currents."""
 
     averaging_lengths: tuple[PositiveLength, ...] = ("100 nm", "250 nm", "500 nm")  # type: ignore[assignment]
     critical_current_density: CurrentDensity = "1 mA/cm^2"  # type: ignore[assignment]
     reference_current_density: CurrentDensity | None = None  # default: total current / cross-section
+    tip_radius: PositiveLength | None = None  # of the real crack's edge; for the current density there
 
 
 class Output(Model):
@@ -125,7 +156,10 @@ class Case(Model):
     cracks: tuple[CrackKind, ...] = ()
     mesh: Mesh
     solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
-    accuracy: Literal["none"] = "none"
+    accuracy: Annotated[
+        Accuracy | None,
+        BeforeValidator(lambda value: None if value == "none" else value, json_schema_input_type=Accuracy | Literal["none"] | None),
+    ] = None
     metrics: Annotated[Metrics, BeforeValidator(_not_none)] = Metrics()
     output: Annotated[Output, BeforeValidator(_not_none)] = Output()
 
@@ -146,6 +180,19 @@ class Case(Model):
                 "mesh.order 2 needs solver.degree 2: with degree 1 on curved cells the balances do not hold. "
                 "Leave mesh.order out or set solver.degree to 2"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_exist(self) -> Case:
+        lengths = {f"fef_r{length_name(length)}" for length in self.metrics.averaging_lengths}
+        known = {*TARGETS, *lengths}
+        for name in self.accuracy.metrics if self.accuracy is not None else ():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1) or sorted(lengths)[:1] or ["crack_current"]
+                raise ValueError(
+                    f"accuracy.metrics names {name!r}, which is no figure of this case. Did you mean {near[0]!r}? "
+                    f"Known are {', '.join(sorted(known))}"
+                )
         return self
 
     @property

@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.case import Case
+from fem_spall.edge_figures import EdgeStudy, exponents, intensity_figures
+from fem_spall.metric import Metric, length_name
 from fem_spall.solve import Solution
 from fem_spall.surface_flux import RESOLVED, BallMean, LithiumFlux, lithium_flux
 from fem_spall.tip_flux import TipFlux
@@ -29,45 +30,6 @@ BEYOND = 1.2
 MOLAR_VOLUME = 12.9963e-6
 #: Charge of a mole of electrons, C/mol.
 FARADAY = 96485.33212
-#: Averaging lengths that a singularity exponent takes at least.
-FITTED = 3
-#: Above this exponent nothing is singular: an edge that turns by 10 degrees has 0.95.
-SMOOTH = 0.95
-#: It is that of a power law if the slopes between neighbouring lengths differ by less than this share of it.
-STEADY = 0.3
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure, SI units, or the reason why it cannot be given."""
-
-    name: str
-    definition: str
-    unit: str
-    value: float | None = None
-    absent: str | None = None
-    error: float | None = None
-    error_method: str | None = None
-    place: tuple[float, float, float] | None = None  # m
-    averaging_length: float | None = None  # m
-    bounds: tuple[float, float] | None = None
-    flag: str | None = None
-    local_size: float | None = None  # m
-    gradient: dict[str, float] | None = None  # by goal of Evaluation.goal, where the figure follows from goals alone
-
-    def record(self) -> dict[str, Any]:
-        """The entry of ``result.json``; keys that say nothing are left out."""
-        entry: dict[str, Any] = {"value": self.value, "unit": self.unit, "error": self.error}
-        if self.error is None:
-            entry["error_absent"] = self.error_method or self.absent or "not estimated"
-        else:
-            entry["error_method"] = self.error_method
-        entry["definition"] = self.definition
-        optional = {
-            "absent": self.absent, "place_m": self.place, "averaging_length_m": self.averaging_length,
-            "bounds": self.bounds, "flag": self.flag, "local_size": self.local_size,
-        }  # fmt: skip
-        return entry | {key: value for key, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -137,12 +99,23 @@ class Evaluation:
         }
         return {length: mean for length, mean in found.items() if mean is not None}
 
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """All figures by name."""
+        return evaluate(self)
+
     def per_reference(self, value: float, **gradient: float) -> dict[str, float]:
         """Gradient by goal of value = (…)/j0, given the gradient at constant j0 times j0."""
         result = {name: slope / abs(self.reference) for name, slope in gradient.items()}
         if self.case.metrics.reference_current_density is None:
             result["total"] = result.get("total", 0.0) - value / self.total_current
         return result
+
+    @cached_property
+    def edges(self) -> EdgeStudy | None:
+        """Sharp edges of the plating lithium; None where the material forces were not computed."""
+        tensor = self.case.electrolyte.conductivity.tensor()
+        return None if self.forces is None else EdgeStudy.of(self.solution, self.plating_names, self.forces, tensor)
 
     @property
     def cross_section(self) -> float:
@@ -180,12 +153,6 @@ class Evaluation:
         if face not in self.solution.problem.fixed or law.kind == "exact_potential":
             return None
         return float(self.solution.problem.fixed[face](np.zeros((3, 1)))[0]) * self.solution.factor
-
-
-def length_name(length: float) -> str:
-    """A length as it stands in a metric's name: 250nm, 1um, 2.5um."""
-    nanometres = round(length * 1e9, 6)
-    return f"{nanometres / 1000:g}um" if nanometres >= 1000 else f"{nanometres:g}nm"
 
 
 def _cell(e: Evaluation) -> Iterator[Metric]:
@@ -261,12 +228,26 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
         return
     focusing, total = density / abs(e.reference), area.sum()
     by_current = np.abs(density) * area
+    blurred, size = e.edges.blurred_area(names) if e.edges is not None else (0.0, 0.0)
     for weights, suffix, word in ((area, "", "area"), (by_current, "_current_weighted", "current")):
         rank = (np.cumsum(weights) - weights / 2) / weights.sum()
         for percent in (50, 90, 95, 99):
             definition = f"j/j0 that {percent} % of the {word} of {where} stays below"
             value = float(np.interp(percent / 100, rank, focusing))
-            yield Metric(f"flux_q{percent}{suffix}", definition, "1", value)
+            metric = Metric(f"flux_q{percent}{suffix}", definition, "1", value)
+            if (tail := float(area[focusing > value].sum())) < blurred:
+                why = (
+                    f"{tail / total:.1%} of the area lie above it, and the mesh blurs {blurred / total:.1%}: three "
+                    f"mesh edges along each sharp edge. Lower mesh.size_min to {size * tail / blurred * 1e9:.2g} nm"
+                )
+                metric = replace(metric, value=None, absent=why)
+            yield metric
+    if e.edges is not None:
+        yield Metric(
+            "flux_tail_limit", f"share of the area of {where} that the mesh blurs (three mesh edges x the length of "
+            "the sharp edges, both faces together); quantiles with less of it above them are withheld", "1",
+            blurred / total,
+        )  # fmt: skip
     critical = e.case.metrics.critical_current_density
     above = density > critical
     yield Metric(
@@ -308,7 +289,7 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             means[length] = mean.value / abs(e.reference)
             gradient = e.per_reference(means[length], **{name: 1.0})
             yield replace(metric, value=means[length], place=(x, y, z), gradient=gradient)
-    yield from _exponents(means)
+    yield from exponents(means)
 
 
 def _point(e: Evaluation) -> Iterator[Metric]:
@@ -322,31 +303,6 @@ def _point(e: Evaluation) -> Iterator[Metric]:
     )  # fmt: skip
 
 
-def _exponents(means: dict[float, float]) -> Iterator[Metric]:
-    """How the largest ball mean grows as the ball shrinks, from the means by radius, m."""
-    strength = Metric(
-        "singularity_exponent",
-        "λ = 1 + slope of log fef_r against log r over the averaging lengths: fef_r ~ r^(λ − 1); 1/2 at a "
-        "crack edge, 2/3 at a corner of 270°, 1 on a smooth surface; the bounds are those of neighbouring lengths",
-        "1",
-    )
-    tail = Metric("tail_exponent", "1/(1 − λ): the area with j > x falls as x^(−1/(1 − λ)) next to sharp edges", "1")
-    if len(means) < FITTED or min(means.values()) <= 0:
-        why = f"a slope needs fef_r for {FITTED} averaging lengths at least; this mesh carries {len(means)}"
-        yield replace(strength, absent=why)
-        yield replace(tail, absent=why)
-        return
-    radius, mean = np.log(sorted(means)), np.log([means[r] for r in sorted(means)])
-    steps = np.diff(mean) / np.diff(radius)
-    exponent = 1 + float(np.polyfit(radius, mean, 1)[0])
-    yield replace(strength, value=exponent, bounds=(1 + float(steps.min()), 1 + float(steps.max())))
-    if exponent < SMOOTH and np.ptp(steps) <= STEADY * (1 - exponent):
-        yield replace(tail, value=1 / (1 - exponent))
-    else:
-        why = f"fef_r does not grow as a power of 1/r: λ is {1 + steps.min():.2f} to {1 + steps.max():.2f}"
-        yield replace(tail, absent=why)
-
-
 def _raw(e: Evaluation) -> Iterator[Metric]:
     value, place, size = e.raw_maximum
     x, y, z = (float(v) for v in place)
@@ -354,13 +310,21 @@ def _raw(e: Evaluation) -> Iterator[Metric]:
         "max_field_on_mesh", "largest |E| at a corner of a cell of this mesh; it grows without bound under refinement "
         "and is no result", "V/m", value, flag="mesh-dependent", local_size=size, place=(x, y, z),
     )  # fmt: skip
-    yield Metric(
-        "edge_flux_intensity", "K_j = lim sqrt(2 π s) j(s) along a crack edge", "A/m^1.5",
-        absent="crack edges are not traced in this version",
-    )  # fmt: skip
 
 
-FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (_cell, _crack, _tip, _point, _distribution, _raw)
+def _edges(e: Evaluation) -> Iterator[Metric]:
+    yield from intensity_figures(e.edges, e.case.metrics.tip_radius)
+
+
+FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (
+    _cell,
+    _crack,
+    _tip,
+    _point,
+    _edges,
+    _distribution,
+    _raw,
+)
 
 
 def evaluate(e: Evaluation) -> dict[str, Metric]:

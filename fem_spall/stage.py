@@ -118,6 +118,8 @@ def solve_stage(
     (folder / "figures").mkdir(exist_ok=True)
     rows = "".join(f"{f:.8g},{a:.8g},{c:.8g}\n" for f, a, c in distribution_table(fine))
     atomic_text(folder / "figures" / "flux_distribution.csv", "fef,area_fraction_above,current_fraction_above\n" + rows)
+    if fine.edges is not None and fine.edges.intensity is not None:
+        atomic_text(folder / "figures" / "edge_intensity.csv", fine.edges.intensity.csv())
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     return record

@@ -10,12 +10,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from fem_spall.edge_figures import exponents
 from fem_spall.fenics import MPI
 from fem_spall.metrics import (
     FIGURES,
     Evaluation,
     Metric,
-    _exponents,
     distribution_table,
     evaluate,
     length_name,
@@ -197,7 +197,7 @@ def test_a_mean_is_withheld_where_a_coarse_place_may_be_hotter() -> None:
 @pytest.mark.parametrize("exponent", [0.5, 2 / 3])
 def test_the_exponent_of_a_power_law(exponent: float) -> None:
     """Bug: the sign of the slope, or the base of the logarithm, or the order of the lengths."""
-    found = {m.name: m for m in _exponents({r: 7.0 * r ** (exponent - 1) for r in (5e-7, 1e-7, 2.5e-7, 2e-6)})}
+    found = {m.name: m for m in exponents({r: 7.0 * r ** (exponent - 1) for r in (5e-7, 1e-7, 2.5e-7, 2e-6)})}
     assert value(found, "singularity_exponent") == pytest.approx(exponent, rel=1e-12)
     assert found["singularity_exponent"].bounds == pytest.approx((exponent, exponent), rel=1e-12)
     assert value(found, "tail_exponent") == pytest.approx(1 / (1 - exponent), rel=1e-12)
