@@ -42,11 +42,11 @@ REACH = 60
 
 #: Figures that follow the local field, and the power of it that they follow.
 FOLLOWS = (
-    (re.compile(r"fef_|flux_q|crack_current|capture_|electrode_advance|edge_flux|tip_flux"), 1),
+    (re.compile(r"fef_|flux_q|crack_current|capture_|electrode_advance|edge_"), 1),
     (re.compile(r"dissipation_release"), 2),
 )
 #: Figures that are currents per area of the meshed wall.
-PER_AREA = re.compile(r"fef_|flux_q")
+PER_AREA = re.compile(r"fef_r|flux_q")
 
 
 @dataclass(frozen=True)

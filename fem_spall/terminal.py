@@ -135,17 +135,35 @@ def _fixed(value: float, digits: int) -> str:
 
 
 def metric_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the figures of merit of a record as a table: value, error, unit, definition in short."""
+    """Return the figures of merit of a record as a table: value, error of the mesh, box, unit, definition in short.
+
+    The columns of the box, change and value of the isolated crack, are there if a figure has them.
+    """
+    boxes = {name: metric.get("model_errors", {}).get("box", {}) for name, metric in metrics.items()}
+    boxed = any("change" in box for box in boxes.values())
     rows = []
     for name, metric in metrics.items():
-        definition = textwrap.shorten(str(metric.get("definition", "")).split(";")[0], 78, placeholder=" ...")
+        definition = textwrap.shorten(
+            str(metric.get("definition", "")).split(";")[0], 44 if boxed else 78, placeholder=" ..."
+        )
         if metric.get("value") is None:
-            rows.append((name, "-", "", "", f"not given: {metric.get('absent', 'no reason recorded')}"))
+            absent = f"not given: {metric.get('absent', 'no reason recorded')}"
+            rows.append((name, "-", "", *(("", "") if boxed else ()), "", absent))
             continue
         value, error, unit = readable(metric["value"], str(metric.get("unit", "1")), metric.get("error"))
         flag = f"[{metric['flag']}] " if metric.get("flag") else ""
-        rows.append((name, value, error, unit, flag + definition))
-    return table(("figure", "value", "± error", "unit", "definition"), rows, right=("value", "± error"))
+        rows.append((name, value, error, *(_box(metric, boxes[name]) if boxed else ()), unit, flag + definition))
+    extra = ("box", "isolated") if boxed else ()
+    return table(("figure", "value", "± error", *extra, "unit", "definition"), rows, right=("value", "± error", *extra))
+
+
+def _box(metric: Mapping[str, Any], box: Mapping[str, Any]) -> tuple[str, str]:
+    """Change of a figure by the box, and the value of the isolated crack with its error."""
+    change = f"{box['change']:+.1%}" if "change" in box else ""
+    if box.get("isolated") is None:
+        return change, ""
+    value, error, _ = readable(box["isolated"], str(metric.get("unit", "1")), box.get("isolated_error"))
+    return change, f"{value} ± {error}" if error else value
 
 
 def kinds_text(kinds: Iterable[Mapping[str, Any]]) -> str:

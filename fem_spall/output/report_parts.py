@@ -14,6 +14,7 @@ from typing import Any
 
 from fem_spall.output.finished import UM, Finished, as_float
 from fem_spall.output.formulas import label, shown_unit
+from fem_spall.output.report_models import columns, model_cells, model_notes
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import convenient, length_text, rounded, with_error
 
@@ -157,37 +158,47 @@ def results(finished: Finished) -> str:
     """Return the table of metrics, the raw maximum last and marked as no result."""
     metrics = finished.result["metrics"]
     left = {name: entry for name, entry in metrics.items() if isinstance(entry, dict) and not entry.get("flag")}
+    models = columns(metrics)
     body = ""
     for title, pattern in _GROUPS:
         rows = {name: left.pop(name) for name in list(left) if re.match(pattern, name)}
         if title == "Focusing":
             rows = dict(sorted(rows.items(), key=lambda item: as_float(item[1].get("averaging_length_m") or math.inf)))
         if rows:
-            cells = "".join(_row(name, entry) for name, entry in rows.items())
-            body += f'<tbody class="group"><tr><th scope="rowgroup" colspan="5">{text(title)}</th></tr>{cells}</tbody>'
+            cells = "".join(_row(name, entry, metrics) for name, entry in rows.items())
+            span = 5 + len(models)
+            body += (
+                f'<tbody class="group"><tr><th scope="rowgroup" colspan="{span}">{text(title)}</th></tr>{cells}</tbody>'
+            )
     flagged = "".join(
-        _not_a_result(name, entry) for name, entry in metrics.items() if isinstance(entry, dict) and entry.get("flag")
+        _not_a_result(name, entry, 3 + len(models))
+        for name, entry in metrics.items() if isinstance(entry, dict) and entry.get("flag")
+    )  # fmt: skip
+    numbers, number = ("Value", "Error", *models), ' class="number"'
+    head = "".join(
+        f'<th scope="col"{number if title in numbers else ""}>{title}</th>'
+        for title in ("Quantity", *numbers, "Unit", "Definition")
     )
-    head = "".join(f'<th scope="col"{c}>{h}</th>' for h, c in (
-        ("Quantity", ""), ("Value", ' class="number"'), ("Error", ' class="number"'), ("Unit", ""), ("Definition", ""),
-    ))  # fmt: skip
     return (
         '<div class="wide"><table><caption>All currents come from nodal reactions. The error is that of the '
-        "discretisation; it does not cover the geometry, the material values or the size of the block.</caption>"
+        "discretisation; it does not cover the material values, the given geometry or the size of the block. What is "
+        "known of these stands in columns of its own.</caption>"
         f"<thead><tr>{head}</tr></thead>{body}<tbody>{flagged}</tbody></table></div>"
         + _error_notes(metrics)
+        + model_notes(metrics)
         + _reference(finished)
         + _cracks(finished)
     )
 
 
-def _row(name: str, entry: dict[str, Any]) -> str:
+def _row(name: str, entry: dict[str, Any], metrics: dict[str, Any]) -> str:
     value = as_float(entry.get("value"))
     what = f'<th scope="row">{text(label(name, entry))}<br><code>{text(name)}</code></th>'
     definition = f"<td>{text(entry.get('definition', ''))}</td>"
     if not math.isfinite(value):
         why = entry.get("absent") or entry.get("reason") or entry.get("error_absent") or "no reason recorded"
-        return f'<tr>{what}<td colspan="3" class="absent">not given: {text(why)}</td>{definition}</tr>'
+        span = 3 + len(columns(metrics))
+        return f'<tr>{what}<td colspan="{span}" class="absent">not given: {text(why)}</td>{definition}</tr>'
     unit, factor = shown_unit(name, entry)
     number, error = with_error(value * factor, as_float(entry.get("error")) * factor)
     if isinstance(bounds := entry.get("bounds"), (list, tuple)) and len(bounds) == 2:
@@ -197,18 +208,18 @@ def _row(name: str, entry: dict[str, Any]) -> str:
             definition = definition.replace("</td>", bounded)
     return (
         f'<tr>{what}<td class="number">{number}</td><td class="number">{"± " + error if error else "none"}</td>'
-        f'<td class="unit">{text(unit)}</td>{definition}</tr>'
+        f'{model_cells(name, entry, metrics)}<td class="unit">{text(unit)}</td>{definition}</tr>'
     )
 
 
-def _not_a_result(name: str, entry: dict[str, Any]) -> str:
+def _not_a_result(name: str, entry: dict[str, Any], span: int) -> str:
     unit, factor = convenient(str(entry.get("unit", "V/m")))
     value, size = as_float(entry.get("value")) * factor, as_float(entry.get("local_size"))
     shown = f"{rounded(value)} {unit}" if math.isfinite(value) else "not recorded"
     where = f" where the cells measure {rounded(size * 1e9, 3)} nm" if math.isfinite(size) else ""
     return (
         f'<tr class="not-a-result"><th scope="row">Not a result: largest |E| on this mesh<br><code>{text(name)}</code>'
-        f"</th><td colspan='3'>{text(shown)}{text(where)}; {text(entry.get('flag'))}</td>"
+        f"</th><td colspan='{span}'>{text(shown)}{text(where)}; {text(entry.get('flag'))}</td>"
         f"<td>It grows without bound as the mesh gets finer. Do not quote it.</td></tr>"
     )
 

@@ -16,7 +16,7 @@ import pytest
 from fem_spall import cli, doctor
 from fem_spall.case_file import load_case
 from fem_spall.errors import SolveError
-from fem_spall.terminal import TerminalProgress, readable
+from fem_spall.terminal import TerminalProgress, metric_table, readable
 
 LAST_LINE = re.compile(r"fem-spall: error \[E(\d{3,4})\]: [^:]+.*: .+; .+")
 BAD = "version: 1\nname: bad\nmesh: {size_min: 5, sizemax: 1 um}\n" + "".join(f"key{i}: 1\n" for i in range(6))
@@ -297,6 +297,24 @@ def test_run_hands_over_and_prints_the_table(
     assert re.search(r"capture_ratio +- +not given: no opening", out)
     assert "note: the box is small" in out
     assert "1,234,567 cells" in out
+
+
+def test_the_table_shows_the_box_beside_the_mesh() -> None:
+    # The change by the box must not be mistaken for the error of the mesh, nor the isolated value shown in SI.
+    from rich.console import Console
+
+    box = {"change": -0.1234, "isolated": 2.7e-8, "isolated_error": 8e-10}
+    metrics = {
+        "crack_current": {"value": 2.36e-8, "unit": "A", "error": 1e-10, "model_errors": {"box": box}},
+        "resistance": {"value": 833333.3, "unit": "ohm", "error": None},
+        "capture_ratio": {"value": None, "unit": "1", "error": None, "absent": "no opening"},
+    }
+    screen = Console(width=140)
+    with screen.capture() as caught:
+        screen.print(metric_table(metrics))
+    assert re.search(r"± error +box +isolated +unit", caught.get())
+    assert re.search(r"crack_current +23\.60 +0\.10 +-12\.3% +27\.00 ± 0\.80 +nA", caught.get())
+    assert re.search(r"capture_ratio +- +not given: no opening", caught.get())
 
 
 def test_a_refusal_in_a_stage_ends_its_line(

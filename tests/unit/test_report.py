@@ -102,6 +102,28 @@ def test_evidence_warnings_and_inputs_are_there(page: Page) -> None:
         assert words in page.text
 
 
+def test_errors_of_the_model_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+    # Bug caught: the change by the box added to the error of the mesh, shown in SI, or lost.
+    record = result()
+    metrics = record["metrics"]
+    box = {"change": -0.123, "isolated": 2.7e-8, "isolated_error": 8e-10, "method": "lattice of dipoles"}
+    surface = {"change": 0.0072, "distance_p99_m": 33e-9, "distance_largest_m": 67e-9, "method": "area"}
+    size = {"filter_length_m": 2e-7, "surface_tolerance_m": 6e-8, "method": "smoothed below"}
+    metrics["crack_current"]["model_errors"] = {"box": box, "surface": {"absent": "no <estimate>"}, "size_min": size}
+    metrics["fef_r250nm"]["model_errors"] = {
+        "box": {"change": -0.123, "isolated_absent": "several cracks"}, "surface": surface, "size_min": size,
+    }  # fmt: skip
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    text = " ".join(Page(write_report(tmp_path).read_text()).text.split())
+    assert "Quantity Value Error Box Isolated Surface Unit".replace(" ", "") in text.replace(" ", "")
+    assert re.search(r"crack_current ?23\.56 ?± 0\.10 ?−12 % ?27\.00 ± 0\.80 ?nA", text)
+    assert re.search(r"fef_r250nm ?2\.9981 ?± 0\.0040 ?−12 % ?\+0\.72 %", text)
+    assert "99 % of the surface is meshed within 33 nm; the largest distance is 67 nm" in text
+    assert "he filter length is 200 nm; the tolerance of the surface is 60 nm" in text
+    assert "Without an isolated value (box): several cracks." in text
+    assert "Without a number (surface): no <estimate>." in text
+
+
 def test_text_of_the_user_stays_text(tmp_path: Path) -> None:
     # Bug caught: a case name or a crack name that runs as a script.
     attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
