@@ -80,6 +80,7 @@ from fem_spall.analytic.lattices import (
     boss_cell_focusing,
     cubic_spheres_area_resistance,
     cubic_spheres_conductivity,
+    void_cell_advance,
 )
 from fem_spall.analytic.shells import (
     coaxial_cylinders,
@@ -101,12 +102,7 @@ from fem_spall.analytic.spheres import (
     sphere_above_plane_conductance,
     sphere_above_plane_largest_field,
 )
-from fem_spall.analytic.voids import (
-    void_cylinder_plane_current,
-    void_cylinder_rim_mean,
-    void_plane_current,
-    void_rim_mean,
-)
+from fem_spall.analytic.voids import void_cylinder_rim_mean, void_rim_mean
 
 __all__ = ["FIGURES", "POTENTIALS"]
 
@@ -192,9 +188,8 @@ FIGURES: dict[str, Callable[..., float]] = {
         spheroid_current,
         spheroid_focusing,
         spheroid_quantile,
-        void_cylinder_plane_current,
         void_cylinder_rim_mean,
-        void_plane_current,
+        void_cell_advance,
         void_rim_mean,
         wedge_exponent,
     )

@@ -1,4 +1,4 @@
-"""Conducting spheres on a lattice, by multipoles: bosses in a square mirror cell, spheres in a cubic one.
+"""Spheres on a lattice, by multipoles: bosses and voids in a square mirror cell, conducting spheres in a cubic one.
 
 Mirror planes repeat a hemisphere on an electrode over a square lattice of period w, and the electrode mirrors it to a
 whole sphere; a second electrode at the distance w/2 repeats it along z as well.  In both lattices, around every sphere
@@ -6,9 +6,9 @@ whole sphere; a second electrode at the distance w/2 repeats it along z as well.
 φ = E z + Σ B_lm I_lm + (all other spheres),  l odd, m a multiple of four,
 
 with the solid harmonics I_lm = (l − m)! P_l^m(cos θ) exp(imφ)/r^{l+1} and R_lm = r^l P_l^m(cos θ) exp(imφ)/(l + m)!.
-The others are regular here: I_lm(r − R) = Σ (−1)^{l'} I_{l+l', m−m'}(R) R_{l'm'}(r), so that φ = 0 at r = a is a linear
-system for B with the lattice sums of I.  Sources: Rayleigh, Philosophical Magazine 34 (1892) 481; Epton and Dembart,
-SIAM Journal on Scientific Computing 16 (1995) 865 for the translation.
+The others are regular here: I_lm(r − R) = Σ (−1)^{l'} I_{l+l', m−m'}(R) R_{l'm'}(r), so that φ = 0 (a conductor)
+or φ′ = 0 (a void) at r = a is a linear system for B with the lattice sums of I.  Sources: Rayleigh, Philosophical
+Magazine 34 (1892) 481; Epton and Dembart, SIAM Journal on Scientific Computing 16 (1995) 865 for the translation.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "boss_cell_focusing",
     "cubic_spheres_area_resistance",
     "cubic_spheres_conductivity",
+    "void_cell_advance",
 ]
 
 #: Highest degree of the multipoles; touching spheres would need more, those of the benchmarks converge to 1e-10.
@@ -53,6 +54,11 @@ def boss_cell_advance(radius: Length, width: Length) -> float:
     return -2 * math.pi * width * float(_multipoles(radius / width, 2)[0])
 
 
+def void_cell_advance(radius: Length, width: Length) -> float:
+    """Electrode advance of a hemispherical void in a square mirror cell, δ = −2π B₁₀/(E w²), m: negative."""
+    return -2 * math.pi * width * float(_multipoles(radius / width, 2, conducting=False)[0])
+
+
 def cubic_spheres_conductivity(share: Fraction) -> float:
     """Effective over plain conductivity with conducting spheres of volume share f on a simple cubic lattice, -."""
     dipole = float(_multipoles((3 * share / (4 * math.pi)) ** (1 / 3), 3)[0])
@@ -73,13 +79,16 @@ def _radial(radius: float, dimensions: int) -> NDArray[np.float64]:
 
 
 @cache
-def _multipoles(radius: float, dimensions: int) -> NDArray[np.float64]:
-    """B_l0 of odd l for spheres on a square or cubic lattice of period 1 in the field E = 1."""
+def _multipoles(radius: float, dimensions: int, conducting: bool = True) -> NDArray[np.float64]:
+    """B_l0 of odd l for spheres on a square or cubic lattice of period 1 in the field E = 1.
+
+    With C_lm the coefficient of R_lm, a conductor has C = −B (l − m)! (l + m)!/a^{2l+1}, a void −(l + 1)/l times that.
+    """
     pairs = [(n, m) for n in range(1, DEGREE + 1, 2) for m in range(-(n // 4) * 4, n + 1, 4)]
     sums = _lattice_sums(dimensions)
     # Unknowns and rows scaled by a^l and factorials, or the matrix would span eighty decades.
     scale = [math.sqrt(math.factorial(n - m) * math.factorial(n + m)) / radius ** (n + 0.5) for n, m in pairs]
-    matrix = np.eye(len(pairs))
+    matrix = np.diag([1.0 if conducting else -(n + 1) / n for n, _ in pairs])
     for i, (n, m) in enumerate(pairs):
         for j, (k, q) in enumerate(pairs):
             matrix[i, j] -= sums.get((n + k, abs(q - m)), 0.0) / (scale[i] * scale[j])

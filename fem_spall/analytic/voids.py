@@ -7,30 +7,13 @@ Source: Stratton, Electromagnetic Theory, chapter III, with the condition of no 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from fem_spall.analytic.signature import Conductivity, Field, Length, Values
+from fem_spall.analytic.signature import Length, Values
 
-__all__ = ["void_cylinder_plane_current", "void_cylinder_rim_mean", "void_plane_current", "void_rim_mean"]
+__all__ = ["void_cylinder_rim_mean", "void_rim_mean"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(60)
-
-
-def void_plane_current(conductivity: Conductivity, field: Field, radius: Length, width: Length) -> float:
-    """Current into the plane over a square of side w with a corner at the void's centre, σE₀ (w² − a³/√2w), A.
-
-    πa²/4 of the square is void, and the flux beyond j₀ adds (a³/2) ∫ (1/a − 1/R) dt = πa²/4 − a³/√2w, R its edge.
-    """
-    return conductivity * field * (width**2 - radius**3 / (math.sqrt(2) * width))
-
-
-def void_cylinder_plane_current(
-    conductivity: Conductivity, field: Field, radius: Length, width: Length, length: Length
-) -> float:
-    """Current into the plane over the width w from the axis of the void and the length L, σE₀ L (w − a²/w), A."""
-    return conductivity * field * length * (width - radius**2 / width)
 
 
 def void_rim_mean(radius: Length, distance: Length) -> float:
