@@ -277,7 +277,7 @@ def vertex_weights(solution: Solution, flux: LithiumFlux, parts: NDArray[np.floa
         corner = flux.facets[own, :3].ravel()
         area = np.bincount(corner, flux.hats[own].ravel(), minlength=len(flux.points))
         wanted = np.bincount(corner, parts[own].ravel(), minlength=len(flux.points))
-        result[key] = np.divide(wanted, area, out=np.zeros_like(area), where=area > 0)
+        result[key] = np.divide(wanted, area, out=np.zeros(len(area)), where=area > 0)  # no facets: ints
     return result
 
 
