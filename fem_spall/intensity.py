@@ -184,8 +184,8 @@ class _Tube:
         fits = np.asarray(stations.hats(line.arc).T @ (self.radius < LEAST * line.size)) == 0
         power = stations.hats(self.arc).T @ np.einsum("ij,ij->i", self.advance, forces[self.vertices])
         # The meshed half of a body that a plane cuts releases half of the power.
-        release = stations.density(line.arc, power, fits) * 2 / self.edge.faces
-        value = np.sqrt(np.maximum(release, 0.0) * _conductance(line, stations.arc, conductivity))
+        release = np.maximum(stations.density(line.arc, power, fits) * 2 / self.edge.faces, 0.0)
+        value = np.sqrt(release * _conductance(line, stations.arc, conductivity))
         if self.edge.faces == 1 and not self.edge.mirrored:
             release = release / 2
         return (
