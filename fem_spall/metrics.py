@@ -228,6 +228,7 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
         return
     focusing, total = density / abs(e.reference), area.sum()
     by_current = np.abs(density) * area
+    by_area = (np.cumsum(area) - area / 2) / total
     blurred, size = e.edges.blurred_area(names) if e.edges is not None else (0.0, 0.0)
     for weights, suffix, word in ((area, "", "area"), (by_current, "_current_weighted", "current")):
         rank = (np.cumsum(weights) - weights / 2) / weights.sum()
@@ -235,10 +236,11 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
             definition = f"j/j0 that {percent} % of the {word} of {where} stays below"
             value = float(np.interp(percent / 100, rank, focusing))
             metric = Metric(f"flux_q{percent}{suffix}", definition, "1", value)
-            if (tail := float(area[focusing > value].sum())) < blurred:
+            tail = 1 - float(np.interp(percent / 100, rank, by_area))
+            if tail < blurred / total:
                 why = (
-                    f"{tail / total:.1%} of the area lie above it, and the mesh blurs {blurred / total:.1%}: three "
-                    f"mesh edges along each sharp edge. Lower mesh.size_min to {size * tail / blurred * 1e9:.2g} nm"
+                    f"{tail:.1%} of the area lie above it, and the mesh blurs {blurred / total:.1%}: three mesh edges "
+                    f"along each sharp edge. Lower mesh.size_min to {size * tail * total / blurred * 1e9:.2g} nm"
                 )
                 metric = replace(metric, value=None, absent=why)
             yield metric

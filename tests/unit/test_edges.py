@@ -19,8 +19,10 @@ from fem_spall.intensity import EdgeIntensity, edge_intensity
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.tagged import distribute
 from fem_spall.metric import Metric
+from fem_spall.metrics import Evaluation, evaluate
 from fem_spall.solve import Solution
-from tests.solids import UM, block_mesh
+from fem_spall.surface_flux import LithiumFlux
+from tests.solids import UM, block_mesh, case_of
 
 type Floats = NDArray[np.float64]
 
@@ -342,6 +344,31 @@ def test_the_blurred_area_is_three_mesh_edges_wide() -> None:
         assert area == pytest.approx(3 * UM * UM * 3 * faces / 2, rel=0.05)
         assert size == pytest.approx(UM, rel=0.3)
         assert study(arrays, "sheet").blurred_area(("+z",)) == (0.0, 0.0)
+
+
+def test_quantiles_in_the_blurred_tail_are_withheld() -> None:
+    """Bug: q99 beside a sharp edge is a figure of the mesh, or current-weighted tails are taken for as wide."""
+    blurred, count = 0.02, 20
+    x, y = (side.ravel() for side in np.meshgrid(*[np.arange(count + 1.0)] * 2, indexing="ij"))
+    number = np.arange((count + 1) ** 2).reshape(count + 1, count + 1)
+    a, b, c, d = (part.ravel() for part in (number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]))
+    facets = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    points = np.stack([x, y, 0 * x], axis=1) * UM
+    one = np.zeros(len(facets), dtype=np.int64)
+    flux = LithiumFlux(points, facets, one, ("+z",), x[facets], np.ones(len(facets)))
+    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(contact={}, fixed={}), factor=1.0))
+    e = Evaluation(case_of(), solution, flux, {"+z": (2e-8,) * 3}, (1.0, np.zeros(3), 1.0))
+    e.__dict__["edges"] = SimpleNamespace(
+        blurred_area=lambda names: (blurred * flux.area, UM), intensity=None, resistive=True, edges=()
+    )
+    found = evaluate(e)
+    assert found["flux_tail_limit"].value == pytest.approx(blurred)
+    given = {name for name, metric in found.items() if name.startswith("flux_q") and metric.value is not None}
+    assert {"flux_q50", "flux_q90", "flux_q95", "flux_q50_current_weighted"} <= given
+    assert "flux_q99" not in given
+    assert "flux_q99_current_weighted" not in given
+    assert (found["flux_q99"].absent or "").startswith("1.0% of the area lie above it, and the mesh blurs 2.0%")
+    assert (found["flux_q99"].absent or "").endswith("Lower mesh.size_min to 5e+02 nm")
 
 
 def test_a_table_has_a_row_a_station() -> None:
