@@ -78,6 +78,7 @@ class EdgeStudy:
 INTENSITIES = (
     ("edge_flux_intensity", "largest K_j = lim √(2πs) j(s) along the crack edges, s the distance from them; from the "
      "power that a virtual advance of the edge releases in a tube round it", "A/m^1.5"),
+    ("edge_field_intensity", "largest K_E = K_j/σ = lim √(2πs) |E|", "V/m^0.5"),
     ("edge_flux_intensity_mean", "mean of K_j along the crack edges", "A/m^1.5"),
     ("edge_tip_flux", "largest K_j/√(πρ): current density at a tip of the radius ρ = metrics.tip_radius", "A/m^2"),
     ("dissipation_release_rate", "largest g = K_j²/σ: heat per area by which the crack advances at fixed potentials",
@@ -91,7 +92,7 @@ def intensity_figures(study: EdgeStudy | None, tip_radius: float | None) -> Iter
     if found is None or not found.known.any():
         yield from (Metric(*figure, absent=_why_not(study)) for figure in INTENSITIES)
         return
-    largest, mean, tip, release = (Metric(*figure) for figure in INTENSITIES)
+    largest, field, mean, tip, release = (Metric(*figure) for figure in INTENSITIES)
     part = float(found.length[found.known].sum() / found.length.sum())
     if part < 0.999:
         said = f"; known on {part:.0%} of their length, the rest is too near other edges or surfaces for this mesh"
@@ -100,6 +101,7 @@ def intensity_figures(study: EdgeStudy | None, tip_radius: float | None) -> Iter
     x, y, z = (float(v) for v in found.place[top])
     value, size = float(found.value[top]), float(found.size[top])
     yield replace(largest, value=value, place=(x, y, z), local_size=size)
+    yield replace(field, value=float(np.nanmax(found.field)))
     yield replace(mean, value=found.mean)
     if tip_radius is None:
         yield replace(tip, absent="metrics.tip_radius is not given")

@@ -39,14 +39,16 @@ class EdgeIntensity:
     """Stations along crack edges, SI units; ``value`` and ``release`` are NaN where no tube fits.
 
     ``edge`` (k,) int numbers the edges; ``arc`` (k,) from the beginning of the edge; ``place`` (k, 3); ``value``
-    (k,) is K_j, A/m^1.5; ``release`` (k,) the dissipation release rate, W/m^2; ``length`` (k,) the length each
-    station stands for; ``tube`` (k,) the radius of the tube; ``size`` (k,) the length of the mesh edges.
+    (k,) is K_j, A/m^1.5; ``field`` (k,) K_E = K_j/σ, V/m^0.5; ``release`` (k,) the dissipation release rate, W/m^2;
+    ``length`` (k,) the length each station stands for; ``tube`` (k,) the radius of the tube; ``size`` (k,) the length
+    of the mesh edges.
     """
 
     edge: Ints
     arc: Floats
     place: Floats
     value: Floats
+    field: Floats
     release: Floats
     length: Floats
     tube: Floats
@@ -185,12 +187,14 @@ class _Tube:
         power = stations.hats(self.arc).T @ np.einsum("ij,ij->i", self.advance, forces[self.vertices])
         # The meshed half of a body that a plane cuts releases half of the power.
         release = np.maximum(stations.density(line.arc, power, fits) * 2 / self.edge.faces, 0.0)
-        value = np.sqrt(release * _conductance(line, stations.arc, conductivity))
+        sigma = _conductance(line, stations.arc, conductivity)
+        value = np.sqrt(release * sigma)
         if self.edge.faces == 1 and not self.edge.mirrored:
             release = release / 2
+        tube = np.where(fits, line.along(stations.arc, self.radius), np.nan)
         return (
-            stations.arc, line.along(stations.arc, line.points), value, release, stations.lengths(line.arc),
-            np.where(fits, line.along(stations.arc, self.radius), np.nan), line.along(stations.arc, line.size),
+            stations.arc, line.along(stations.arc, line.points), value, value / sigma, release,
+            stations.lengths(line.arc), tube, line.along(stations.arc, line.size),
         )  # fmt: skip
 
 

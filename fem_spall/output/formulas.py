@@ -22,6 +22,7 @@ LABELS = {
     "capture_area": "Capture area",
     "capture_ratio": "Capture ratio",
     "edge_flux_intensity": "Edge flux intensity",
+    "edge_field_intensity": "Edge field intensity",
     "edge_flux_intensity_mean": "Edge flux intensity, mean along the edges",
     "edge_tip_flux": "Current density at the tip radius",
     "dissipation_release_rate": "Dissipation release rate",
@@ -82,7 +83,16 @@ FORMULAS = (
         "Edge flux intensity",
         r"edge_flux",
         "K<sub>j</sub> = lim<sub>s→0</sub> √(2πs) j(s), s the distance from a crack edge: the electrical twin of a "
-        "stress intensity factor.",
+        "stress intensity factor. If the edge advances by q the power at fixed potentials grows by ∫ g q ds with "
+        "g = K<sub>j</sub>²/σ; that change is ∫ [(∇φ·σ∇φ) ∇·q − 2 (σ∇φ·∇q) ∇φ] dx for any field q that is the advance "
+        "on the edge and zero outside a tube round it. At a tip of radius ρ the current density is "
+        "K<sub>j</sub>/√(πρ).",
+    ),
+    (
+        "Exponents",
+        r"_exponent",
+        "λ = 1 + d log FEF(r)/d log r, by least squares over the averaging lengths: FEF(r) ~ r<sup>λ − 1</sup>, and "
+        "next to an edge the area with j &gt; x falls as x<sup>−1/(1 − λ)</sup>.",
     ),
     (
         "Why the largest field is no result",

@@ -309,6 +309,7 @@ def test_figures_of_a_crack_edge() -> None:
     assert value is not None
     assert value == pytest.approx(INTENSITY, rel=0.01)
     assert found["edge_flux_intensity_mean"].value == value
+    assert found["edge_field_intensity"].value == pytest.approx(value / SIGMA)
     assert found["edge_tip_flux"].value == pytest.approx(value / np.sqrt(np.pi * 20e-9))
     assert found["dissipation_release_rate"].value == pytest.approx(value**2 / SIGMA)
     assert found["edge_flux_intensity"].place == pytest.approx((10 * UM, 1.5 * UM, 10 * UM))
@@ -330,7 +331,7 @@ def test_figures_of_a_crack_edge() -> None:
 def test_why_there_is_no_intensity(made: Any, reason: str) -> None:
     """Bug: a figure is missing without a word, or for the wrong reason."""
     found = figures(made())
-    assert len(found) == 4
+    assert len(found) == 5
     for metric in found.values():
         assert metric.value is None
         with pytest.raises(ValueError, match=reason):
@@ -374,7 +375,7 @@ def test_quantiles_in_the_blurred_tail_are_withheld() -> None:
 def test_a_table_has_a_row_a_station() -> None:
     """Bug: columns and header differ."""
     one = np.array([1.0])
-    table = EdgeIntensity(np.array([0]), one, np.ones((1, 3)), np.array([np.nan]), one, one, one, one).csv()
+    table = EdgeIntensity(np.array([0]), one, np.ones((1, 3)), np.array([np.nan]), *[one] * 5).csv()
     head, row = table.splitlines()
     assert head.count(",") == row.count(",")
     assert "nan" in row
