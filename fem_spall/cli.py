@@ -3,9 +3,9 @@
 Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
 7 output, 8 a limit, 9 interrupted, 11 environment.  A refusal ends with one line on stderr,
 ``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
-given here and in ``refusal``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
-E210 usage; E100 a bug; E610 a benchmark; E710 standard output, E711 a file exists; E810 memory;
-E901 Ctrl-C, E902 SIGTERM; E1101 doctor.
+given here, in ``refusal`` and in ``studies``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
+E210 usage; E100 a bug; E610 a benchmark, E611 a point of a study; E710 standard output, E711 a file exists;
+E810 memory; E901 Ctrl-C, E902 SIGTERM; E1101 doctor.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from fem_spall import __version__
-from fem_spall.errors import CaseError, Interrupted, OutputError, SetupError, SolveError
+from fem_spall.errors import CaseError, Interrupted, OutputError, SetupError
 from fem_spall.refusal import LINES, as_refusal, one_line, record_failure, refuse, usage
-
-if TYPE_CHECKING:
-    from fem_spall.benchmark import Levels
 
 __all__ = ["app", "main"]
 
@@ -95,8 +92,7 @@ def run(
     """
     from fem_spall.case_file import load_case
 
-    if ranks < 1:
-        raise CaseError(10, "--ranks", f"must be at least 1; got {ranks}", "leave it out to use one process")
+    _check_ranks(ranks)
     try:
         loaded = load_case(case, overrides)
     except CaseError as error:
@@ -124,6 +120,11 @@ def run(
     screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")
     report = folder / "report.html"
     screen.print(f"Results: {folder}" + (f", to read first: {report}" if report.exists() else ""), soft_wrap=True)
+
+
+def _check_ranks(ranks: int) -> None:
+    if ranks < 1:
+        raise CaseError(10, "--ranks", f"must be at least 1; got {ranks}", "leave it out to use one process")
 
 
 @app.command
@@ -321,56 +322,53 @@ def verify(
     only_list
         Name the benchmarks and run nothing.
     """
-    from fem_spall.benchmark import find_benchmarks, source_folder
+    from fem_spall.studies import verify_session
 
-    chosen = _levels(levels)
-    if write and isinstance(chosen, int):
-        raise CaseError(10, "--write", "needs complete tables", "leave --levels out, or give --levels all")
-    tables = source_folder(needed=True) if write else None
-    found = find_benchmarks(names)
-    if only_list:
-        for benchmark in found:
-            declared = benchmark.declaration
-            count = f"{declared.ci_levels} of {len(declared.levels)} levels"
-            print(f"{benchmark.name:<32} {count:<14} {declared.title}")
-        return
-    from fem_spall import verify as benchmarks
-    from fem_spall.summary import bars_lines, benchmark_parts
-    from fem_spall.terminal import TerminalProgress, console
-
-    if as_json is not None:
-        benchmarks.write_record(as_json, [], complete=False)  # before an hour's work: can it be written?
-    progress, screen = TerminalProgress(), console()
-    reports: list[benchmarks.Report] = []
-    try:
-        for report in benchmarks.verify(found, chosen, progress=progress):
-            progress.done()
-            reports.append(report)
-            for part in benchmark_parts(report):
-                screen.print(part)
-            if as_json is not None:
-                benchmarks.write_record(as_json, reports, complete=len(reports) == len(found))
-            if tables is not None and not report.interrupted:
-                benchmarks.write_tables([report], tables)
-    finally:
-        progress.done()
-        bars = benchmarks.Bars.of(reports)
-        for line in bars_lines(bars):
-            screen.print(line)
-    failed = [report.name for report in reports if report.failures]
-    reasons = [f"{', '.join(failed)} failed"] if failed else []
-    if wrong := "; ".join([*reasons, *([bars.failure] if bars.failure else [])]):
-        raise SolveError(10, "verify", wrong, "the tables above say where")
+    verify_session(names, levels, as_json, write=write, only_list=only_list)
 
 
-def _levels(text: str) -> Levels:
-    if text == "ci":
-        return "ci"
-    if text == "all":
-        return "all"
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise CaseError(10, "--levels", f"must be ci, all or a number above zero; got {text!r}", "leave it out for ci")
+@app.command
+def converge(
+    case: Path,
+    /,
+    *overrides: str,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    levels: int = 3,
+    ratio: float = 2.0,
+    degrees: str = "1,2",
+    ranks: int = 1,
+) -> None:
+    """Run a case on several meshes and degrees: order of convergence and limit of every figure, as table and plot.
+
+    The finest mesh is that of the case. Started again, it goes on with the points that are not finished.
+
+    For instance:
+
+      fem-spall converge mycase.yaml
+
+      fem-spall converge mycase.yaml 'mesh.size_min=200 nm' --levels 4 --degrees 2 -o results/mycase_convergence
+
+    Parameters
+    ----------
+    case
+        The case file (YAML).
+    overrides
+        key.path=value texts that go over the file.
+    output
+        Folder of the study; by default results/NAME_convergence, where the report of results/NAME finds it.
+    levels
+        How many sizes of the mesh, at least 3.
+    ratio
+        How much finer each mesh is than the one before.
+    degrees
+        Degrees of the elements, with a comma between them.
+    ranks
+        MPI processes of each solve.
+    """
+    from fem_spall.studies import converge_session
+
+    _check_ranks(ranks)
+    converge_session(case, overrides, output, levels, ratio, degrees, ranks)
 
 
 @app.command

@@ -123,6 +123,8 @@ def _no_rule(case: Case, record: dict[str, Any]) -> str:
         return "the rule is for an isotropic electrolyte"
     if case.metrics.reference_current_density is not None:
         return "the rule is for figures over the mean current density, and another reference is given"
+    if any(crack.kind == "round_wall" for crack in case.cracks):
+        return "the rule is for a rectangular block, and this one is round"
     if any(crack.kind == "interface_file" for crack in case.cracks):
         return "the crack is the whole plating face, so there is no isolated one"
     return ""

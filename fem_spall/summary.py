@@ -1,4 +1,4 @@
-"""What ``check``, ``inspect`` and ``verify`` say, as text and tables."""
+"""What ``check``, ``inspect``, ``verify`` and ``converge`` say, as text and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fem_spall.terminal import table
+from fem_spall.terminal import readable, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fem_spall.estimate import CrackMeasure, Estimate
     from fem_spall.verify import Bars, Comparison, Report
 
-__all__ = ["bars_lines", "benchmark_parts", "case_summary", "free_memory", "surface_lines"]
+__all__ = ["bars_lines", "benchmark_parts", "case_summary", "convergence_parts", "free_memory", "surface_lines"]
 
 RESOLVED = 3.0  # an averaging length must be this many local mesh sizes
 
@@ -203,3 +203,25 @@ def bars_lines(bars: Bars) -> Iterator[str]:
     if bars.without:
         never = f"; never with one: {'; '.join(bars.bare)}" if bars.bare else ""
         yield f"{bars.without} values came without an error bar{never}."
+
+
+def convergence_parts(record: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The points of a convergence study and what each figure tends to, as tables; then its notes."""
+    rows = []
+    for point in record["points"]:
+        size = (f"{point['cells']:,}", f"{point['dofs']:,}", f"{point['seconds']:.1f}")
+        ran = point["status"] == "ok"
+        rows.append((point["folder"], *(size if ran else ("", "", "")), point["why"] or point["status"]))
+    yield table(("run", "cells", "unknowns", "s", "state"), rows, right=("cells", "unknowns", "s"))
+    fits = []
+    for entry in record["fits"]:
+        unit = str(entry["unit"] or "1")
+        value, error, shown = readable(entry["finest"], unit, entry["error"])
+        limit = readable(entry["limit"], unit, entry["error"])[0] if entry["limit"] is not None else ""
+        stated = readable(entry["finest"], unit, entry["stated_error"])[1] if entry["stated_error"] else ""
+        order = f"{entry['order']:.2f}" if entry["order"] is not None and entry["credible"] else ""
+        fits.append((entry["metric"], f"P{entry['degree']}", value, error, shown, order, limit, stated, entry["why"]))
+    columns = ("figure", "degree", "finest", "± fit", "unit", "order", "tends to", "± stated", "remark")
+    yield table(columns, fits, right=("finest", "± fit", "order", "tends to", "± stated"))
+    for note in record["notes"]:
+        yield f"note: {note}"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fem_spall.output.convergence import find_study
 from fem_spall.output.finished import Finished, as_float
 from fem_spall.output.formulas import FORMULAS, label, shown_unit
 from fem_spall.output.tables import table, text
@@ -20,7 +21,22 @@ IDENTITY_LIMIT = 1e-7
 
 def evidence(finished: Finished) -> str:
     """Return convergence and balance."""
-    return _convergence(finished) + _balance(finished)
+    return _convergence(finished) + _study(finished) + _balance(finished)
+
+
+def _study(finished: Finished) -> str:
+    """Return the link to a convergence study of this case, or how to make one."""
+    page = find_study(finished.folder, str(finished.result.get("case_hash", "")))
+    if page is not None:
+        return (
+            f'<p>How the figures change with the mesh: <a href="{text(page)}">convergence study of this case</a>.</p>'
+        )
+    name = text(finished.folder.name)
+    return (
+        "<p>One mesh is no proof of independence from the mesh. <code>fem-spall converge</code> with this case and "
+        f"<code>-o {name}_convergence</code> beside this folder runs it on several; then <code>fem-spall report {name}"
+        "</code> puts the link here.</p>"
+    )
 
 
 def _convergence(finished: Finished) -> str:

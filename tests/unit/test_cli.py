@@ -304,7 +304,7 @@ def test_the_table_shows_the_box_beside_the_mesh() -> None:
     from rich.console import Console
 
     box = {"change": -0.1234, "isolated": 2.7e-8, "isolated_error": 8e-10}
-    metrics = {
+    metrics: dict[str, Any] = {
         "crack_current": {"value": 2.36e-8, "unit": "A", "error": 1e-10, "model_errors": {"box": box}},
         "resistance": {"value": 833333.3, "unit": "ohm", "error": None},
         "capture_ratio": {"value": None, "unit": "1", "error": None, "absent": "no opening"},
@@ -386,7 +386,7 @@ def test_verify_prints_and_keeps_what_ran(
 ) -> None:
     # A failing figure must not pass with exit code 0, and an interruption must not lose the table or the file.
     reports = [_report(failing=True)]
-    monkeypatch.setattr("fem_spall.verify.verify", lambda *_, **__: iter(reports))
+    monkeypatch.setattr("fem_spall.studies.verify", lambda *_, **__: iter(reports))
     file = tmp_path / "v.json"
     code, out, err = call(capsys, "verify", "parallel_plates", "--json", file)
     assert code == 6
@@ -400,13 +400,13 @@ def test_verify_prints_and_keeps_what_ran(
         yield _report(failing=False, interrupted=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fem_spall.verify.verify", stopped)
+    monkeypatch.setattr("fem_spall.studies.verify", stopped)
     code, out, err = call(capsys, "verify", "parallel_plates", "--json", file)
     assert code == 9
     assert "+1.0e-12" in out
     assert "of which 1 held" in out
     assert json.loads(file.read_text())["complete"] is False
-    monkeypatch.setattr("fem_spall.verify.verify", lambda *_, **__: pytest.fail("ran before looking at the file"))
+    monkeypatch.setattr("fem_spall.studies.verify", lambda *_, **__: pytest.fail("ran before looking at the file"))
     assert call(capsys, "verify", "parallel_plates", "--json", tmp_path / "nowhere" / "v.json")[0] == 7
 
 
