@@ -24,7 +24,7 @@ __all__ = [
     "disc_contact_quantile",
     "disc_contact_resistance",
     "insulating_penny",
-    "insulating_penny_current",
+    "insulating_penny_advance",
     "insulating_penny_intensity",
     "insulating_penny_volume",
     "resistive_disc",
@@ -34,6 +34,8 @@ __all__ = [
 
 #: Terms of the spheroidal series; the current then is right to 2e-8 for Wagner numbers from 0.05.
 TERMS = 60
+#: Sum of the inverse cubes of the distances in a square lattice of unit width.
+SQUARE_ARRAY = 9.033621683
 
 
 def _oblate(points: Points, radius: float, centre: Centre) -> tuple[Values, Values]:
@@ -172,21 +174,30 @@ def insulating_penny(points: Points, field: Field, radius: Length, centre: Centr
     return np.asarray(field * (depth + 2 / math.pi * beyond))
 
 
-def insulating_penny_current(conductivity: Conductivity, field: Field, radius: Length, half_width: Length) -> float:
-    """Current through the square |x|, |y| < L of the plane of an insulating penny at its middle, A.
+def insulating_penny_intensity(
+    conductivity: Conductivity, field: Field, radius: Length, width: Length = math.inf
+) -> float:
+    """Edge flux intensity of an insulating penny, K_j = 2 σE √(a/π), A m^-3/2.
 
-    Within the distance ρ from the axis flows σE₀πa² [X² + (2/π)(X − X² arccot X + arctan X)], X² = ρ²/a² − 1.
+    E is the mean field, or in a square array of the given width the somewhat larger field that each penny sees.
     """
-    angle, weights = np.polynomial.legendre.leggauss(40)
-    reach = half_width / radius / np.cos((angle + 1) * math.pi / 8)
-    x = np.sqrt(reach**2 - 1)
-    within = x**2 + 2 / math.pi * (x - x**2 * np.arctan2(1.0, x) + np.arctan(x))
-    return float(conductivity * field * math.pi * radius**2 * np.sum(weights / 2 * within))
+    return 2 * conductivity * field * _field_in_array(radius, width) * math.sqrt(radius / math.pi)
 
 
-def insulating_penny_intensity(conductivity: Conductivity, field: Field, radius: Length) -> float:
-    """Edge flux intensity of an insulating penny, K_j = 2 σE₀ √(a/π), A m^-3/2."""
-    return 2 * conductivity * field * math.sqrt(radius / math.pi)
+def insulating_penny_advance(radius: Length, width: Length) -> float:
+    """Electrode advance of an electrode with insulating discs in a square array, −4a³/(3w²) times E/E₀, m.
+
+    Half of the extra thickness 8a³/(3A) that a slab has by a penny in its middle plane.
+    """
+    return -insulating_penny_volume(radius) / (2 * width**2) * _field_in_array(radius, width)
+
+
+def _field_in_array(radius: float, width: float) -> float:
+    """Field at an insulating penny in a coplanar square array over the mean field, -, to order (a/w)⁵.
+
+    Each has the dipole −8a³E/3, and E = E₀ + S · 8a³E/(3 · 4πw³) with S = Σ (i² + j²)^(−3/2) = 4 ζ(3/2) β(3/2).
+    """
+    return 1 / (1 - SQUARE_ARRAY * insulating_penny_volume(radius) / (4 * math.pi * width**3))
 
 
 def insulating_penny_volume(radius: Length) -> float:

@@ -165,18 +165,19 @@ def test_insulating_penny() -> None:
     assert beyond / near == pytest.approx(30.01 / 29.99, rel=1e-7), "the series far away"
 
 
-def test_current_round_an_insulating_penny() -> None:
-    # Catches: a flux through the square that counts the disc, or an antiderivative off by a sign.
-    node, weight = np.polynomial.legendre.leggauss(24)
-    angle = (node + 1) * math.pi / 8
-    total = 0.0
-    for theta, outer in zip(angle, weight * math.pi / 8, strict=True):
-        reach = 1.7 / math.cos(theta)
-        t, inner = (node + 1) / 2, weight / 2
-        radius = 1 + (reach - 1) * t**2  # takes the singular rim away
-        flux = downwards(penny, np.column_stack([radius, 0 * radius, 0 * radius]), 1e-6)
-        total += outer * float(np.sum(inner * 2 * (reach - 1) * t * radius * flux))
-    assert 8 * total == pytest.approx(FIGURES["insulating_penny_current"](1.0, 2.0, 1.0, 1.7), rel=1e-4)
+def test_array_of_insulating_pennies() -> None:
+    # Catches: neighbours that shield each other as conducting bodies do; a lattice sum of another lattice.
+    lone = FIGURES["insulating_penny_intensity"](1.0, 2.0, 1.0)
+    assert FIGURES["insulating_penny_intensity"](1.0, 2.0, 1.0, 1e3) == pytest.approx(lone, rel=1e-8)
+    i, j = np.meshgrid(np.arange(-200, 201), np.arange(-200, 201))
+    distance = 8.0 * np.hypot(i, j)[(i != 0) | (j != 0)]
+    # In the plane of a dipole of volume V against the field its own field is V E / (4 pi r^3) along it; the sum is
+    # cut at 200 rows, beyond which the squares add 4 sqrt(2) / 200.5 of 1/w^3.
+    others = float(np.sum(1 / distance**3)) + 4 * math.sqrt(2) / 200.5 / 8**3
+    share = 8 / 3 * others / (4 * math.pi)
+    seen = FIGURES["insulating_penny_intensity"](1.0, 2.0, 1.0, 8.0) / lone
+    assert seen == pytest.approx(1 / (1 - share), rel=1e-7)
+    assert FIGURES["insulating_penny_advance"](1.0, 8.0) == pytest.approx(-4 / 3 / 64 * seen, rel=1e-12)
 
 
 def test_corners() -> None:
