@@ -54,6 +54,18 @@ def test_the_commands_for_an_own_crack_run(command: Command, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_the_commands_that_prove_figures_run(command: Command, tmp_path: Path) -> None:
+    lines = next(block for kind, block in BLOCKS if kind == "bash" and "converge" in block).strip().splitlines()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for line in lines:
+        arguments = shlex.split(line)
+        assert arguments[0] == "fem-spall"
+        quick = COARSE[:1] + COARSE[2:] if arguments[1] == "converge" else ("--list",)  # the tests run them all
+        done = command(*arguments[1:], *quick, cwd=tmp_path)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+
+
+@pytest.mark.slow
 def test_the_python_block_runs(tmp_path: Path) -> None:
     (block,) = (block for kind, block in BLOCKS if kind == "python")
     (tmp_path / "configs").symlink_to(ROOT / "configs")

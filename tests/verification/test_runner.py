@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,10 @@ def test_an_installed_copy_has_its_own_benchmarks(tmp_path: Path, monkeypatch: p
     assert [benchmark.name for benchmark in find_benchmarks()] == ["made_up"]
     with pytest.raises(OutputError, match="--write: the tables belong to the source tree"):
         source_folder(needed=True)
+
+
+def test_the_wheel_takes_the_benchmarks_along() -> None:
+    # Catches: a package whose verify finds nothing once it is installed.
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["benchmarks"] == "fem_spall/benchmarks"
