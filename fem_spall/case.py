@@ -158,7 +158,9 @@ class Case(Model):
     solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
     accuracy: Annotated[
         Accuracy | None,
-        BeforeValidator(lambda value: None if value == "none" else value, json_schema_input_type=Accuracy | Literal["none"] | None),
+        BeforeValidator(
+            lambda value: None if value == "none" else value, json_schema_input_type=Accuracy | Literal["none"] | None
+        ),
     ] = None
     metrics: Annotated[Metrics, BeforeValidator(_not_none)] = Metrics()
     output: Annotated[Output, BeforeValidator(_not_none)] = Output()

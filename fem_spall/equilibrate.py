@@ -155,10 +155,10 @@ class Equilibrator:
             facets = self.problem.mesh.facets(name)
             own.append(dolfinx.fem.locate_dofs_topological(self._space, 2, facets))
         dofs = np.unique(np.concatenate(own))
+        # Each facet belongs to one cell of one rank, so the blocks are local.
+        matrix = dolfinx.fem.assemble_matrix(compile_form(mass)).to_scipy().tocsr()[dofs][:, dofs]
+        right = dolfinx.fem.assemble_vector(compile_form(load)).array[dofs]
         if dofs.size:
-            # Each facet belongs to one cell of one rank, so the blocks are local.
-            matrix = dolfinx.fem.assemble_matrix(compile_form(mass)).to_scipy().tocsr()[dofs][:, dofs]
-            right = dolfinx.fem.assemble_vector(compile_form(load)).array[dofs]
             value = scipy.sparse.linalg.spsolve(matrix.tocsc(), right)
             for part in flux:
                 part.x.array[dofs] = value

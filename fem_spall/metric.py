@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Metric", "length_name"]
+__all__ = ["Metric"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Metric:
     bounds: tuple[float, float] | None = None
     flag: str | None = None
     local_size: float | None = None  # m
+    check: float | None = None  # the same figure by an independent route
+    unseen: float = 0.0  # how much larger it may be at places that the mesh does not resolve
     gradient: dict[str, float] | None = None  # by goal of Evaluation.goal, where the figure follows from goals alone
 
     def record(self) -> dict[str, Any]:
@@ -39,9 +41,3 @@ class Metric:
             "bounds": self.bounds, "flag": self.flag, "local_size": self.local_size,
         }  # fmt: skip
         return entry | {key: value for key, value in optional.items() if value is not None}
-
-
-def length_name(length: float) -> str:
-    """A length as it stands in a metric's name: 250nm, 1um, 2.5um."""
-    nanometres = round(length * 1e9, 6)
-    return f"{nanometres / 1000:g}um" if nanometres >= 1000 else f"{nanometres:g}nm"

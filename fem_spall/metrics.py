@@ -14,14 +14,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.case import Case
+from fem_spall.case import Case, length_name
 from fem_spall.edge_figures import EdgeStudy, exponents, intensity_figures
-from fem_spall.metric import Metric, length_name
+from fem_spall.metric import Metric
 from fem_spall.solve import Solution
 from fem_spall.surface_flux import RESOLVED, BallMean, LithiumFlux, lithium_flux
 from fem_spall.tip_flux import TipFlux
 
-__all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name", "with_errors"]
+__all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name"]
 
 
 #: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
@@ -290,7 +290,8 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             x, y, z = (float(v) for v in mean.centre)
             means[length] = mean.value / abs(e.reference)
             gradient = e.per_reference(means[length], **{name: 1.0})
-            yield replace(metric, value=means[length], place=(x, y, z), gradient=gradient)
+            unseen = max(mean.beyond - mean.value, 0.0) / abs(e.reference)
+            yield replace(metric, value=means[length], place=(x, y, z), gradient=gradient, unseen=unseen)
     yield from exponents(means)
 
 
@@ -301,8 +302,18 @@ def _point(e: Evaluation) -> Iterator[Metric]:
     yield Metric(
         "fef_tip", "largest j/j0 at a vertex of the cracks: the field of the cells round it, weighted by volume, along "
         "the normal of the surface, or the drop across its interfacial resistance", "1", value,
-        absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size,
+        absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size, check=_density_at(e, e.tip.place),
     )  # fmt: skip
+
+
+def _density_at(e: Evaluation, place: tuple[float, float, float] | None) -> float | None:
+    """j/j0 at the vertex of the cracks nearest to a place, from the reactions."""
+    cracks = e.flow.only(e.crack_names)
+    if place is None or not len(cracks.facets):
+        return None
+    corner = cracks.facets[:, :3]
+    distance = np.linalg.norm(cracks.points[corner] - np.array(place), axis=2)
+    return float(cracks.density.ravel()[distance.argmin()] / abs(e.reference))
 
 
 def _raw(e: Evaluation) -> Iterator[Metric]:
@@ -332,26 +343,6 @@ FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (
 def evaluate(e: Evaluation) -> dict[str, Metric]:
     """All figures of a solution by name."""
     return {metric.name: metric for figure in FIGURES for metric in figure(e)}
-
-
-def with_errors(fine: dict[str, Metric], coarse: dict[str, Metric] | None) -> dict[str, Metric]:
-    """The figures with an error: the change from degree 1 to degree 2 on the same mesh.
-
-    It bounds the error of degree 2 from above wherever degree 2 is the closer one, mostly by far.
-    """
-    result = {}
-    for name, metric in fine.items():
-        if metric.value is None or metric.flag:
-            method = metric.absent or "mesh-dependent, no error can be given"
-        elif coarse is None:
-            method = "one mesh and one degree only: run with solver.degree 2 for an error"
-        elif name not in coarse or (other := coarse[name].value) is None:
-            method = "degree 1 gives no value to compare with"
-        else:
-            method = "difference of degree 1 and degree 2 on the same mesh"
-            metric = replace(metric, error=abs(metric.value - other))
-        result[name] = replace(metric, error_method=method)
-    return result
 
 
 def distribution_table(e: Evaluation) -> NDArray[np.float64]:

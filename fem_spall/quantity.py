@@ -29,6 +29,7 @@ __all__ = [
     "NonNegativeLength",
     "PositiveLength",
     "Potential",
+    "Share",
     "Time",
     "Unit",
     "to_si",
@@ -199,3 +200,18 @@ type AreaResistance = Annotated[float, *_annotated(_AREA_RESISTANCE)]
 type Angle = Annotated[float, *_annotated(_ANGLE)]
 type Time = Annotated[float, *_annotated(_TIME, _positive)]
 type Memory = Annotated[float, *_annotated(_MEMORY, _positive)]
+
+
+def _share(value: object) -> object:
+    """A share above zero and below one, from a number or a percentage."""
+    share: float | None = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        share = float(value)
+    elif isinstance(value, str) and (match := _NUMBER.fullmatch(value)) and match[2] in ("", "%"):
+        share = float(match[1]) / (100.0 if match[2] else 1.0)
+    if share is None or not 0 < share < 1:
+        raise ValueError(f"must be a share between 0 and 1 or a percentage; got {value!r}. Write for instance '2 %'")
+    return share
+
+
+Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=float | str)]

@@ -17,7 +17,7 @@ from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
 from fem_spall.system import SolveReport, System
 
-__all__ = ["Solution", "SolveReport", "gather", "solve"]
+__all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,8 @@ def _on_conductors(problem: ConductionProblem) -> NDArray[np.bool_]:
 
 def gather(problem: ConductionProblem, space: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Owned values of a vector of degree 1 by vertex of the mesh arrays, on rank 0; empty elsewhere."""
-    mesh = problem.mesh.mesh
     owned = space.dofmap.index_map.size_local
-    number = np.empty(owned + space.dofmap.index_map.num_ghosts, dtype=np.int64)
-    cells = space.dofmap.list
-    number[cells.ravel()] = problem.mesh.input_vertex()[mesh.geometry.dofmaps[0][: len(cells), :4].ravel()]
+    number = _input_vertex(problem, space)
     keep = np.nonzero(values)[0]
     parts = problem.mesh.comm.gather((number[:owned][keep], values[keep]))
     if problem.mesh.arrays is None or parts is None:
@@ -154,6 +151,22 @@ def gather(problem: ConductionProblem, space: Any, values: NDArray[np.float64]) 
     for vertices, part in parts:
         whole[vertices] = part
     return whole
+
+
+def scatter(problem: ConductionProblem, space: Any, values: NDArray[np.float64]) -> Any:
+    """The function of degree 1 that has the given values (n,) at the vertices of the mesh arrays."""
+    function = dolfinx.fem.Function(space)
+    function.x.array[:] = values[_input_vertex(problem, space)]
+    return function
+
+
+def _input_vertex(problem: ConductionProblem, space: Any) -> NDArray[np.int64]:
+    """Vertex of the mesh arrays of each local unknown of degree 1."""
+    number = np.empty(space.dofmap.index_map.size_local + space.dofmap.index_map.num_ghosts, dtype=np.int64)
+    cells = space.dofmap.list
+    corners = problem.mesh.mesh.geometry.dofmaps[0][: len(cells), :4]
+    number[cells.ravel()] = problem.mesh.input_vertex()[corners.ravel()]
+    return number
 
 
 def peak_memory() -> int:

@@ -10,32 +10,31 @@ from __future__ import annotations
 import json
 import resource
 import sys
-import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fem_spall.case import Case
+from fem_spall.accuracy import Level
+from fem_spall.adapt import Outcome, Solved, finer_mesh, next_level, record_of, solved
+from fem_spall.case import Accuracy, Case
 from fem_spall.conduction import formulate
-from fem_spall.errors import LimitError, MeshingError, SolveError, SpallError
+from fem_spall.errors import MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
-from fem_spall.forces import material_forces
 from fem_spall.mesh.arrays import MeshArrays
-from fem_spall.mesh.child import mesh_in_child
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import TaggedMesh, distribute
 from fem_spall.mesh.worker import write_failure
-from fem_spall.metrics import Evaluation, distribution_table, evaluate, with_errors
-from fem_spall.output.fields import raw_maximum, write_surface, write_volume
+from fem_spall.metrics import Evaluation, distribution_table
+from fem_spall.output.fields import write_surface, write_volume
 from fem_spall.output.files import atomic_text
 from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
 from fem_spall.solve import Solution, solve
 from fem_spall.surface_flux import RESOLVED
-from fem_spall.tip_flux import tip_flux
 
 __all__ = ["solve_stage"]
 
@@ -72,35 +71,36 @@ def solve_stage(
     mesh = distribute(arrays, comm)
     seconds = {"intake": time.perf_counter() - clock}
     clock = time.perf_counter()
-    solutions = [solve(formulate(case, mesh, 1), case.solver.tolerance)]
+    progress.stage("solve", f"degree {case.solver.degree}")
+    first = solve(formulate(case, mesh, 1), case.solver.tolerance)
+    foci: list[Focus] = []
+    places: list[dict[str, int]] = []
+    if case.mesh.refine_tips:
+        mesh, first, places = _resolve_lengths(case, mesh, first, foci, progress)
+    state = solved(case, mesh, first, [])
     seconds["solve"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    levels: list[dict[str, int]] = []
-    if case.mesh.refine_tips:
-        mesh, solutions[0], levels = _resolve_lengths(case, mesh, solutions[0], progress)
-        if mesh.arrays is not None and levels:
-            write_mesh(mesh.arrays, folder)
+    accuracy = None
+    if case.accuracy is not None:
+        state, accuracy = _adapt(case, case.accuracy, state, foci, progress)
+    if state.mesh.arrays is not None and state.mesh.arrays is not arrays:
+        write_mesh(state.mesh.arrays, folder)
+    mesh = state.mesh
     geometry = _geometry(case, mesh)
     volumes = _crack_volumes(case, mesh)
     seconds["adapt"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    progress.stage("solve", f"degree {case.solver.degree}")
-    if case.solver.degree == 2:
-        solutions.append(solve(formulate(case, mesh, 2), case.solver.tolerance, solutions[0]))
-    solutions = [_driven(case, solution) for solution in solutions]
-    seconds["solve"] += time.perf_counter() - clock
-    clock = time.perf_counter()
     progress.stage("figures of merit")
-    evaluations = [_evaluation(case, solution) for solution in solutions]
     record, failure = None, None
-    fine = evaluations[-1]
+    fine, solutions = state.evaluation, state.solutions
     if fine is not None:
-        coarse = evaluate(evaluations[0]) if evaluations[0] is not None and len(evaluations) == 2 else None
-        record = _record(case, fine, coarse, geometry)
+        record = _record(case, state, geometry)
         for name, crack in record["cracks"].items():
             crack["volume"] = volumes[name]
         record["seconds"] = seconds
-        record["mesh"]["levels"] = levels
+        record["mesh"]["levels"] = places
+        if accuracy is not None:
+            record["accuracy"] = accuracy
         failure = _broken_identity(record["identity"])
     if failure := comm.bcast(failure):
         raise SolveError(2, "solution", failure, "report this case; its mesh may be faulty")
@@ -126,11 +126,13 @@ def solve_stage(
 
 
 def _resolve_lengths(
-    case: Case, mesh: TaggedMesh, solution: Solution, progress: Progress
+    case: Case, mesh: TaggedMesh, solution: Solution, foci: list[Focus], progress: Progress
 ) -> tuple[TaggedMesh, Solution, list[dict[str, int]]]:
-    """Refine at the hottest places until the mesh carries the averaging lengths; a new mesh and solution."""
+    """Refine at the hottest places until the mesh carries the averaging lengths; a new mesh and solution.
+
+    The places are added to ``foci``.
+    """
     levels: list[dict[str, int]] = []
-    foci: list[Focus] = []
     for _ in range(REFINEMENTS):
         finer, failure = None, None
         if mesh.arrays is not None:
@@ -138,7 +140,8 @@ def _resolve_lengths(
             foci += new
             if new:
                 progress.stage("refine", "where the averaging lengths need it")
-                finer, failure = _finer(case, mesh.arrays, foci)
+                made = finer_mesh(case, mesh.arrays, foci, None, case.mesh.max_cells)
+                finer, failure = (None, made) if isinstance(made, str) else (made, None)
         go_on, failure = mesh.comm.bcast((finer is not None, failure))
         if not go_on:
             if failure:
@@ -164,35 +167,47 @@ def _foci(case: Case, solution: Solution) -> list[Focus]:
     return foci
 
 
-def _finer(case: Case, arrays: MeshArrays, foci: list[Focus]) -> tuple[MeshArrays | None, str | None]:
-    """The mesh refined at the foci, or None and why the present one has to do."""
-    with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
-        try:
-            finer = mesh_in_child(case, {}, Path(scratch), foci, None if arrays.info["remesher"] == "gmsh" else arrays)
-        except (MeshingError, LimitError) as error:
-            return None, f"the mesh could not be refined at the hottest places: {error.reason}"
-    if len(finer.cells) > case.mesh.max_cells:
-        return None, f"refining at the hottest places would take {len(finer.cells):,} cells, above mesh.max_cells"
-    return finer, None
+def _adapt(
+    case: Case, accuracy: Accuracy, state: Solved, foci: list[Focus], progress: Progress
+) -> tuple[Solved, dict[str, Any] | None]:
+    """Refine until the targets are met or the cells are spent; the last level, and the record of all on rank 0."""
+    base = state.mesh.arrays
+    most = accuracy.max_cells or case.mesh.max_cells
+    levels: list[dict[str, Any]] = []
+    history: list[Level] = []
+    while True:
+        finer, outcome = None, None
+        if base is not None:
+            history.append(state.level())
+            outcome = next_level(case, accuracy, state, len(history))
+            levels.append(_level_record(accuracy, state, outcome))
+            progress.stage(f"accuracy, level {len(levels)}", _progress_of(accuracy, state, outcome))
+            if outcome.sizes is not None:
+                made = finer_mesh(case, base, foci, outcome.sizes, most)
+                finer, outcome = (None, replace(outcome, stopped=made)) if isinstance(made, str) else (made, outcome)
+        if not state.mesh.comm.bcast(finer is not None):
+            break
+        mesh = distribute(finer, state.mesh.comm)
+        state = solved(case, mesh, solve(formulate(case, mesh, 1), case.solver.tolerance), history)
+    return state, None if outcome is None else record_of(accuracy, outcome, levels)
 
 
-def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
-    largest, forces, tip = raw_maximum(solution), material_forces(solution), tip_flux(case, solution)
-    return Evaluation.of(case, solution, largest, forces, tip) if solution.problem.mesh.arrays is not None else None
+def _level_record(accuracy: Accuracy, state: Solved, outcome: Outcome) -> dict[str, Any]:
+    level = state.level()
+    figures = {
+        name: {"value": metric.value, "error": metric.error, "error_method": metric.error_method}
+        for name, metric in state.metrics.items()
+        if metric.value is not None and (name in accuracy.metrics or metric.flag)
+    }
+    return {"cells": level.cells, "dofs": level.dofs, "figures": figures}
 
 
-def _driven(case: Case, solution: Solution) -> Solution:
-    """The solution at the imposed current, if the case imposes one."""
-    drive = case.electrodes.counter.drive
-    if drive is None:
-        return solution
-    comm = solution.problem.mesh.comm
-    area = case.electrolyte.size[0] * case.electrolyte.size[1]
-    factor = None
-    if solution.problem.mesh.arrays is not None:
-        current = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0)).total_current
-        factor = drive.current_density * area / current
-    return solution.scaled(comm.bcast(factor))
+def _progress_of(accuracy: Accuracy, state: Solved, outcome: Outcome) -> str:
+    parts = [
+        f"{name} +- {value * accuracy.target:.2%}" if np.isfinite(value) else f"{name} not given yet"
+        for name, value in outcome.shortfall.items()
+    ]
+    return f"{state.level().cells:,} cells, {', '.join(parts)} (target {accuracy.target:.2%})"
 
 
 def _geometry(case: Case, mesh: TaggedMesh) -> dict[str, float]:
@@ -236,10 +251,10 @@ def _broken_identity(identity: dict[str, float]) -> str | None:
     return f"breaks the balance of {', '.join(broken)} (limit {IDENTITY_LIMIT:g})" if broken else None
 
 
-def _record(case: Case, e: Evaluation, coarse: dict[str, Any] | None, geometry: dict[str, float]) -> dict[str, Any]:
-    fine = evaluate(e)
+def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
+    e, coarse, metrics = state.evaluation, state.coarse, state.metrics
+    assert e is not None
     solution, problem = e.solution, e.solution.problem
-    metrics = with_errors(fine, coarse)
     counter = e.currents.get(case.electrodes.counter.face, (0.0, 0.0, 0.0))[0]
     scale = max(abs(value[0]) for value in e.currents.values())
     moment = abs(e.total_current) * e.height or 1.0
@@ -291,7 +306,7 @@ def _record(case: Case, e: Evaluation, coarse: dict[str, Any] | None, geometry: 
             "method": "degree 1 against degree 2 on one mesh",
             "rows": [
                 {"metric": name, "coarse": coarse[name].value, "fine": metric.value}
-                for name, metric in fine.items()
+                for name, metric in metrics.items()
                 if coarse is not None and metric.value is not None and not metric.flag and name in coarse
             ],
         },

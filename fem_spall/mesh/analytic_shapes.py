@@ -13,7 +13,8 @@ from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.curved import untangled
 from fem_spall.mesh.embed import CRACK_TAG
 from fem_spall.mesh.focus import Focus
-from fem_spall.mesh.tetrahedralise import ALGORITHMS, gmsh_session, remove_slivers
+from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.tetrahedralise import ALGORITHMS, add_sizes, gmsh_session, remove_slivers
 
 __all__ = ["mesh_shapes", "triangulate_shape"]
 
@@ -38,12 +39,13 @@ def mesh_shapes(
     algorithm: str,
     order: int,
     foci: list[Focus],
+    sizes: SizeField | None = None,
 ) -> MeshArrays:
     """Return tetrahedra of the block minus the shapes.
 
     The size is ``size_min`` at the sharpest place of each crack (rim, edge, tip), in proportion to the radius of
-    curvature elsewhere on it, and grows by ``grading`` a cell up to ``size_max``; the foci may ask for less.
-    Lengths in mesh units, those of the foci in m.
+    curvature elsewhere on it, and grows by ``grading`` a cell up to ``size_max``; the foci and
+    the size field may ask for less.  Lengths in mesh units, those of the foci and the size field in m.
 
     Raises
     ------
@@ -63,7 +65,8 @@ def mesh_shapes(
             for crack, shape in zip(cracks, shapes, strict=True)
         ]
         places = [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci]
-        _set_sizes(gmsh, sources, size_min, size_max, grading, places)
+        field = add_sizes(gmsh, sizes, unit) if sizes is not None else None
+        _set_sizes(gmsh, sources, size_min, size_max, grading, places, field)
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
         gmsh.model.mesh.generate(3)
@@ -198,15 +201,19 @@ def _set_sizes(
     largest: float,
     grading: float,
     foci: list[tuple[Floats, float, float]],
+    given: tuple[int, float] | None = None,
 ) -> None:
-    """A background size field: the least over the sources of their size plus slope times distance."""
+    """A background size field: the least over the sources of their size plus slope times distance.
+
+    ``given`` is another field and its smallest value.
+    """
     where, size = (
         np.concatenate([np.empty(shape), *part])
         for shape, part in zip(((0, 3), (0,)), zip(*sources, strict=True) if sources else ((), ()), strict=True)
     )
     level = np.floor(np.log2(size / smallest) * 2).astype(int)
     groups = [(where[level == step], 0.0, smallest * 2 ** (step / 2)) for step in np.unique(level)]
-    field, fields = gmsh.model.mesh.field, []
+    field, fields = gmsh.model.mesh.field, [given[0]] if given is not None else []
     # The two kernels of gmsh number their points alike: without a number of its own, a point here is one of the shape.
     free = max((tag for _, tag in gmsh.model.getEntities(0)), default=0) + 1
     for centres, reach, asked in (*groups, *foci):
@@ -226,7 +233,8 @@ def _set_sizes(
         gmsh.option.setNumber("Mesh.MeshSizeExtendFromBoundary", 0)
         gmsh.option.setNumber("Mesh.MeshSizeFromPoints", 0)
         gmsh.option.setNumber("Mesh.MeshSizeFromCurvature", 0)
-    gmsh.option.setNumber("Mesh.MeshSizeMin", 0.5 * min([smallest, *(asked for _, _, asked in foci)]))
+    least_size = min([smallest, *(asked for _, _, asked in foci), *([given[1]] if given is not None else [])])
+    gmsh.option.setNumber("Mesh.MeshSizeMin", 0.5 * least_size)
     gmsh.option.setNumber("Mesh.MeshSizeMax", largest)
 
 

@@ -18,6 +18,7 @@ from fem_spall.crack import CrackSurface
 from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
+from fem_spall.mesh.sizes import SizeField
 from fem_spall.mesh.worker import read_failure
 
 __all__ = ["clean_environment", "mesh_in_child"]
@@ -35,6 +36,7 @@ def mesh_in_child(
     folder: Path,
     foci: list[Focus] | None = None,
     coarse: MeshArrays | None = None,
+    sizes: SizeField | None = None,
 ) -> MeshArrays:
     """Return the mesh of a case, made in a child process within the case's time and memory limits.
 
@@ -50,6 +52,8 @@ def mesh_in_child(
         Places where the mesh must be finer than the case says.
     coarse : MeshArrays, optional
         A straight-sided mesh whose boundary is kept and refined at the foci.
+    sizes : SizeField, optional
+        Sizes to keep below.
 
     Raises
     ------
@@ -63,10 +67,13 @@ def mesh_in_child(
         "case": case.model_dump(mode="json"),
         "surfaces": sorted(surfaces),
         "refine": coarse is not None,
+        "sizes": sizes is not None,
         "foci": [{"centres": f.centres.tolist(), "radius": f.radius, "size": f.size} for f in foci or []],
     }
     if coarse is not None:
         coarse.save(folder / "coarse.npz")
+    if sizes is not None:
+        sizes.save(folder / "sizes.npz")
     (folder / "job.json").write_text(json.dumps(job))
     for name, surface in surfaces.items():
         np.savez(folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet)

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.embed import TaggedSurface, facet_edges
+from fem_spall.mesh.sizes import SizeField
 
 __all__ = ["Focus", "refined_boundary"]
 
@@ -28,8 +29,8 @@ class Focus:
     size: float
 
 
-def refined_boundary(arrays: MeshArrays, foci: list[Focus]) -> TaggedSurface:
-    """Return the boundary of a straight-sided mesh, its facets split round the foci.
+def refined_boundary(arrays: MeshArrays, foci: list[Focus], sizes: SizeField | None = None) -> TaggedSurface:
+    """Return the boundary of a straight-sided mesh, its facets split round the foci and where the sizes ask for it.
 
     Every edge longer than 4/3 of the size asked for there is halved, and the facets on it are divided along
     the new vertices; shape, names and orientation stay as they are.
@@ -46,6 +47,8 @@ def refined_boundary(arrays: MeshArrays, foci: list[Focus]) -> TaggedSurface:
             distance = cKDTree(focus.centres / arrays.unit).query(middle)[0]
             size = focus.size / arrays.unit + SLOPE * np.maximum(distance - focus.radius / arrays.unit, 0.0)
             split |= length > 4 / 3 * size
+        if sizes is not None:
+            split |= length > 4 / 3 * sizes.at(middle * arrays.unit) / arrays.unit
         if not split.any():
             break
         number = np.full(len(edges), -1, dtype=np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.embed import TaggedSurface, shells
+from fem_spall.mesh.sizes import SizeField
 
 __all__ = ["gmsh_session", "remove_slivers", "tetrahedralise"]
 
@@ -48,8 +49,12 @@ def gmsh_session() -> Iterator[Any]:
         gmsh.finalize()
 
 
-def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["delaunay", "hxt"]) -> MeshArrays:
+def tetrahedralise(
+    surface: TaggedSurface, size_max: float, algorithm: Literal["delaunay", "hxt"], sizes: SizeField | None = None
+) -> MeshArrays:
     """Return tetrahedra whose boundary is the given surface, triangle by triangle.
+
+    Inside, the sizes follow from those of the triangles, or from a size field where one is given.
 
     HXT names volumes by the colours of their bounding surfaces, so each shell has surfaces of its own.
     """
@@ -60,6 +65,9 @@ def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["
         gmsh.option.setNumber("Mesh.Renumber", 0)
         gmsh.option.setNumber("Mesh.MeshSizeMax", size_max)
         _add_boundary(gmsh, surface, labels)
+        if sizes is not None:
+            field, _ = add_sizes(gmsh, sizes, surface.unit)
+            gmsh.model.mesh.field.setAsBackgroundMesh(field)
         gmsh.model.mesh.generate(3)
         remove_slivers(gmsh, SLIVER)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
@@ -74,6 +82,17 @@ def tetrahedralise(surface: TaggedSurface, size_max: float, algorithm: Literal["
     if not np.array_equal(points[facets], surface.vertices[surface.faces]):
         raise MeshingError(32, "gmsh", "moved vertices of the boundary", "use mesh.algorithm: delaunay")
     return MeshArrays(points, cells, facets, surface.tags, surface.names, surface.unit, {"algorithm": algorithm})
+
+
+def add_sizes(gmsh: Any, sizes: SizeField, unit: float) -> tuple[int, float]:
+    """Add a size field to the model; return its tag and its smallest size in mesh units."""
+    corners = (sizes.points / unit)[sizes.cells]
+    data = np.concatenate([np.moveaxis(corners, 1, 2).reshape(len(corners), 12), (sizes.sizes / unit)[sizes.cells]], 1)
+    view = gmsh.view.add("sizes")
+    gmsh.view.addListData(view, "SS", len(data), data.ravel())
+    field = gmsh.model.mesh.field.add("PostView")
+    gmsh.model.mesh.field.setNumber(field, "ViewTag", view)
+    return field, float(sizes.sizes.min() / unit)
 
 
 def remove_slivers(gmsh: Any, quality: float) -> None:

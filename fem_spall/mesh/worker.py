@@ -1,6 +1,6 @@
 """The meshing child process: ``python -m fem_spall.mesh.worker FOLDER``.
 
-Reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` from the folder; writes
+Reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` and ``sizes.npz`` from the folder; writes
 ``mesh.npz`` or ``failure.json``.
 """
 
@@ -25,6 +25,7 @@ from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
 from fem_spall.mesh.embed import TaggedSurface
 from fem_spall.mesh.focus import Focus, refined_boundary
+from fem_spall.mesh.sizes import SizeField
 
 __all__ = ["ATTEMPTS", "mesh_case"]
 
@@ -33,7 +34,9 @@ __all__ = ["ATTEMPTS", "mesh_case"]
 ATTEMPTS = ((1.0, True), (1.0, False), (0.5, True), (0.5, False), (0.3, True), (0.3, False))
 
 
-def mesh_case(case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] | None = None) -> MeshArrays:
+def mesh_case(
+    case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] | None = None, sizes: SizeField | None = None
+) -> MeshArrays:
     """Return the checked mesh of a case.
 
     Parameters
@@ -44,6 +47,8 @@ def mesh_case(case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] |
         Surface by crack name of every crack that is not of closed form.
     foci : list of Focus, optional
         Places to resolve, for cracks of closed form only; elsewhere :func:`refine_mesh` does it.
+    sizes : SizeField, optional
+        Sizes to keep below, likewise.
     """
     shapes = tuple(crack for crack in case.cracks if isinstance(crack, AnalyticCrack))
     remesher = case.mesh.remesher
@@ -55,14 +60,16 @@ def mesh_case(case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] |
             "reconstructed surfaces", "use mesh.remesher: auto or mmg",
         )  # fmt: skip
     if remesher == "gmsh":
-        return _mesh_shapes(case, shapes, foci or [])
+        return _mesh_shapes(case, shapes, foci or [], sizes)
     if shapes:
         surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
     surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
     return _mesh_surfaces(case, surfaces, remesher)
 
 
-def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus]) -> MeshArrays:
+def _mesh_shapes(
+    case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus], sizes: SizeField | None
+) -> MeshArrays:
     from fem_spall.mesh.analytic_shapes import mesh_shapes
 
     unit = length_unit(case.electrolyte.size)
@@ -78,7 +85,7 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus
     mesh = mesh_shapes(
         case.block, shapes, unit,
         size_min=case.mesh.size_min / unit, size_max=case.mesh.size_max / unit,
-        grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order, foci=foci,
+        grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order, foci=foci, sizes=sizes,
     )  # fmt: skip
     box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
     check_surfaces(mesh, box)
@@ -88,12 +95,12 @@ def _mesh_shapes(case: Case, shapes: tuple[AnalyticCrack, ...], foci: list[Focus
     return mesh
 
 
-def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus]) -> MeshArrays:
-    """Return a mesh of the same straight-sided boundary, finer at the foci."""
+def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeField | None = None) -> MeshArrays:
+    """Return a mesh of the same straight-sided boundary, finer at the foci and where the sizes ask for it."""
     from fem_spall.mesh.tetrahedralise import tetrahedralise
 
-    boundary = refined_boundary(mesh, foci)
-    finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm)
+    boundary = refined_boundary(mesh, foci, sizes)
+    finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm, sizes)
     check_surfaces(finer, boundary.box)
     quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
     return replace(finer, info={**mesh.info, **quality})
@@ -228,11 +235,12 @@ def main(folder: Path) -> int:
         with np.load(folder / f"surface_{name}.npz", allow_pickle=False) as data:
             surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=bool(data["sheet"]))
     foci = [Focus(np.array(f["centres"]), f["radius"], f["size"]) for f in job["foci"]]
+    sizes = SizeField.load(folder / "sizes.npz") if job["sizes"] else None
     try:
         if job["refine"]:
-            mesh = refine_mesh(case, MeshArrays.load(folder / "coarse.npz"), foci)
+            mesh = refine_mesh(case, MeshArrays.load(folder / "coarse.npz"), foci, sizes)
         else:
-            mesh = mesh_case(case, surfaces, foci)
+            mesh = mesh_case(case, surfaces, foci, sizes)
         mesh.save(folder / "mesh.npz")
     except SpallError as error:
         write_failure(folder / "failure.json", error)

@@ -19,7 +19,6 @@ from fem_spall.metrics import (
     distribution_table,
     evaluate,
     length_name,
-    with_errors,
 )  # fmt: skip
 from fem_spall.progress import Silent
 from fem_spall.solve import Solution
@@ -264,27 +263,6 @@ def test_a_record_says_what_it_has() -> None:
                              "flag": "mesh-dependent", "local_size": 1e-8}  # fmt: skip
     gone = Metric("x", "d", "1", absent="no mesh").record()
     assert (gone["value"], gone["absent"], gone["error_absent"]) == (None, "no mesh", "no mesh")
-
-
-def test_errors_are_changes_from_degree_1_to_2() -> None:
-    """Bug: a figure without a counterpart gets the error zero, or a mesh-dependent one gets an error."""
-    fine = {
-        "a": Metric("a", "", "1", 2.0), "b": Metric("b", "", "1", 2.0), "c": Metric("c", "", "1", absent="why"),
-        "raw": Metric("raw", "", "1", 9.0, flag="mesh-dependent"), "new": Metric("new", "", "1", 1.0),
-    }  # fmt: skip
-    coarse = {"a": Metric("a", "", "1", 2.5), "b": Metric("b", "", "1", absent="coarse"), "raw": fine["raw"]}
-    found = with_errors(fine, coarse)
-    assert found["a"].error == 0.5
-    assert found["a"].error_method == "difference of degree 1 and degree 2 on the same mesh"
-    assert {name: metric.error for name, metric in found.items() if name != "a"} == dict.fromkeys(
-        ("b", "c", "raw", "new")
-    )
-    assert found["b"].error_method == found["new"].error_method == "degree 1 gives no value to compare with"
-    assert found["c"].error_method == "why"
-    assert "no error can be given" in (found["raw"].error_method or "")
-    alone = with_errors(fine, None)
-    assert alone["a"].error is None
-    assert "one degree only" in (alone["a"].error_method or "")
 
 
 def test_every_figure_is_named_once_and_defined() -> None:

@@ -1,0 +1,242 @@
+"""Discretisation errors of the figures of merit, each by the sharpest method that applies to it.
+
+- The total current between two electrodes is an energy: an equilibrated flux bounds it from the other side.
+- Currents, shares and ball means follow from linear goals J.  With the dual potential z of a goal,
+  J(φ) − J(φ_h) = a(φ − φ_h, z − z_h), and the product of the two defects (:mod:`fem_spall.equilibrate`) estimates it
+  cell by cell.  The choice of flux recovery adds the change from lumped to consistent current density.
+- Everything else takes Richardson's extrapolation over the levels of an adaptive run where their order is
+  credible, else the change from degree 1 to degree 2 on one mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.equilibrate import Equilibrator
+from fem_spall.fenics import dolfinx
+from fem_spall.metrics import Evaluation, Metric
+from fem_spall.solve import Solution, scatter
+from fem_spall.surface_flux import lithium_flux, vertex_weights
+from fem_spall.system import LithiumPotential
+
+__all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors"]
+
+#: Least share of the sum of absolute products that counts as error: signs cancel by luck now and then.
+CANCELLATION = 0.25
+#: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
+CREDIBLE = (0.7, 4.4)
+SAFETY = 1.25
+
+
+@dataclass(frozen=True)
+class CellErrors:
+    """Contribution of each cell of the mesh arrays, on rank 0.
+
+    ``energy`` (m,) float, of the potential in the energy, W; ``goals`` by name (m,) float, signed, of the goals of
+    :meth:`Evaluation.goal`, A or A/m^2, for the solution as it is posed.  ``bracketed`` says whether the total
+    current is an energy.
+    """
+
+    energy: NDArray[np.float64]
+    goals: dict[str, NDArray[np.float64]]
+    bracketed: bool
+
+
+@dataclass(frozen=True)
+class Level:
+    """Figures on one mesh of a sequence."""
+
+    cells: int
+    dofs: int
+    values: dict[str, float]
+
+
+def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: float) -> CellErrors | None:
+    """Return the errors cell by cell on rank 0, None elsewhere; collective.
+
+    ``solution`` is that of the problem as posed and ``evaluation`` that of rank 0, possibly scaled to a drive.
+    Every goal takes one more solve with the same matrix.
+    """
+    problem, system = solution.problem, solution.system
+    comm = problem.mesh.comm
+    wanted, bracketed = comm.bcast(_goals(evaluation) if evaluation is not None else None)
+    equilibrator = Equilibrator(system)
+    primal = equilibrator.defect(solution.phi, system.given)
+    scale = problem.current_scale
+    energy = equilibrator.product(primal, primal) * scale
+    voltage = _voltage(solution) if bracketed else None
+    goals = {}
+    for name, weights in wanted.items():
+        if name == "total" and voltage:
+            goals[name] = -energy / voltage
+            continue
+        lithium = _dual_data(solution, weights)
+        _, dual = system.solve(lithium, tolerance)
+        goals[name] = equilibrator.product(primal, equilibrator.defect(dual, lithium)) * scale
+    order = problem.mesh.mesh.topology.original_cell_index[: equilibrator.cells]
+    parts = comm.gather((order, energy, goals))
+    if parts is None:
+        return None
+    count = sum(len(part[0]) for part in parts)
+
+    def whole(pick: Any) -> NDArray[np.float64]:
+        result = np.zeros(count)
+        for part in parts:
+            result[part[0]] = pick(part)
+        return result
+
+    return CellErrors(
+        whole(lambda part: part[1]), {name: whole(lambda part, n=name: part[2][n]) for name in goals}, bool(voltage)
+    )
+
+
+def _goals(e: Evaluation) -> tuple[dict[str, dict[str, NDArray[np.float64]]], bool]:
+    """Vertex weights of every goal that a figure of merit needs, and whether the total current is an energy."""
+    names = ["total"]
+    for metric in e.metrics.values():
+        names += [name for name in metric.gradient or {} if name not in (*names, "conductance")]
+    weights = {name: vertex_weights(e.solution, e.flux, e.goal(name)) for name in names}
+    faces = {*e.plating_names, e.case.electrodes.counter.face}
+    two_electrodes = e.voltage is not None and set(e.solution.problem.roles) == faces
+    return weights, two_electrodes
+
+
+def _voltage(solution: Solution) -> float:
+    """Difference of the two potentials of a problem with two electrodes, V."""
+    values = [float(value(np.zeros((3, 1)))[0]) for value in solution.problem.fixed.values()]
+    values += [potential for _, potential in solution.problem.contact.values()]
+    return max(values, key=abs, default=0.0)
+
+
+def _dual_data(solution: Solution, weights: dict[str, NDArray[np.float64]]) -> LithiumPotential:
+    """The weights of a goal as potentials of the lithium."""
+    system = solution.system
+    coarse = system.coarse if system.coarse is not None else system
+
+    def function(values: NDArray[np.float64]) -> Any:
+        at_vertices = scatter(solution.problem, coarse.problem.space, values)
+        if coarse is system:
+            return at_vertices
+        raised = dolfinx.fem.Function(system.problem.space)
+        (system.prolongation @ at_vertices.x.petsc_vec).copy(raised.x.petsc_vec)
+        raised.x.scatter_forward()
+        return raised
+
+    made = {key: function(values) for key, values in weights.items()}
+    return LithiumPotential(made.pop(""), made)
+
+
+def errors_of(e: Evaluation, cells: CellErrors) -> dict[str, NDArray[np.float64]]:
+    """Error that each cell contributes to every figure that follows from goals, (m,) float each, signed, rank 0."""
+    errors = _scaled_goals(e, cells)
+    result = {}
+    for name, metric in e.metrics.items():
+        if metric.gradient is not None and metric.value is not None:
+            result[name] = sum((slope * errors[goal] for goal, slope in metric.gradient.items()), 0 * cells.energy)
+    return result
+
+
+def _scaled_goals(e: Evaluation, cells: CellErrors) -> dict[str, NDArray[np.float64]]:
+    """Errors of the goals at the imposed current, where the case imposes one; ``conductance`` is the total at fixed V.
+
+    An imposed current I scales all by I/J_total, so the total has no error and the others get that of the ratio.
+    """
+    factor = e.solution.factor
+    errors = {name: factor * values for name, values in cells.goals.items()}
+    errors["conductance"] = errors["total"]
+    if e.case.electrodes.counter.drive is not None:
+        for name in cells.goals:
+            value = float((e.goal(name) * e.flux.density).sum())
+            errors[name] = errors[name] - value / e.total_current * errors["conductance"]
+        errors["total"] = np.zeros_like(cells.energy)
+    return errors
+
+
+def with_errors(
+    e: Evaluation, coarse: dict[str, Metric] | None, cells: CellErrors | None, levels: Sequence[Level] = ()
+) -> dict[str, Metric]:
+    """The figures of an evaluation with their discretisation errors and the methods that gave them; rank 0.
+
+    ``coarse`` are the figures of degree 1 on the same mesh, ``cells`` the errors by cell, ``levels`` earlier and
+    coarser meshes of the same case, all of them optional.
+    """
+    other_flux, other_currents = lithium_flux(e.solution, consistent=True)
+    other = replace(e, flux=other_flux, currents=other_currents).metrics
+    by_cell = errors_of(e, cells) if cells is not None else {}
+    result = {}
+    for name, metric in e.metrics.items():
+        if metric.value is None or metric.flag:
+            result[name] = replace(metric, error_method=metric.absent or "mesh-dependent, no error can be given")
+            continue
+        error, method = None, "one mesh and one degree: run with solver.degree 2, or with accuracy.target, for an error"
+        if metric.check is not None:
+            error, method = abs(metric.value - metric.check), "against the density from the reactions at the place"
+        elif name in by_cell:
+            error, method = _from_cells(name, metric, by_cell[name], cells, e, other_flux)
+        else:
+            recovery = _change(metric, other) or 0.0
+            if coarse is not None and (change := _change(metric, coarse)) is not None:
+                error = change + recovery
+                method = "change from degree 1 to degree 2 on the same mesh"
+            if (found := richardson(name, [*levels, Level(_cells(e), 0, {name: metric.value})])) is not None:
+                error, method = found[0] + recovery, f"Richardson over adaptive levels, observed order {found[1]:.1f}"
+            if error is not None and recovery:
+                method += ", plus lumped against consistent flux"
+        result[name] = replace(metric, error=error, error_method=method)
+    return result
+
+
+def _cells(e: Evaluation) -> int:
+    arrays = e.solution.problem.mesh.arrays
+    assert arrays is not None
+    return len(arrays.cells)
+
+
+def _change(metric: Metric, others: dict[str, Metric]) -> float | None:
+    """Difference to the same figure elsewhere, if it is given there."""
+    value = others[metric.name].value if metric.name in others else None
+    return None if value is None or metric.value is None else abs(metric.value - value)
+
+
+def _from_cells(
+    name: str, metric: Metric, errors: NDArray[np.float64], cells: CellErrors | None, e: Evaluation, other: Any
+) -> tuple[float, str]:
+    """Error of a figure that follows from linear goals, and how it was found."""
+    assert cells is not None
+    assert metric.gradient is not None
+    error = max(abs(float(errors.sum())), CANCELLATION * float(np.abs(errors).sum()))
+    if cells.bracketed and set(metric.gradient) <= {"total", "conductance"}:
+        return error, "two-sided energy bound with an equilibrated flux"
+    change = other.density - e.flux.density
+    goals = [(slope, e.goal(goal)) for goal, slope in metric.gradient.items() if goal not in ("conductance", "total")]
+    recovery = abs(sum(slope * float((parts * change).sum()) for slope, parts in goals))
+    method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux"
+    if metric.unseen:
+        method += ", plus what places too coarse for the length may hold"
+    return error + recovery + metric.unseen, method
+
+
+def richardson(name: str, levels: Sequence[Level]) -> tuple[float, float] | None:
+    """Error of the last value and the observed order in the size cells^(−1/3), or None if that is not credible."""
+    sequence = [(level.cells ** (-1 / 3), level.values[name]) for level in levels if name in level.values][-3:]
+    if len(sequence) < 3:
+        return None
+    (h1, q1), (h2, q2), (h3, q3) = sequence
+    if not h1 > h2 > h3 or (q1 - q2) * (q2 - q3) <= 0:
+        return None
+    ratio = (q1 - q2) / (q2 - q3)
+
+    def excess(order: float) -> float:
+        return float((h1**order - h2**order) / (h2**order - h3**order)) - ratio
+
+    if excess(CREDIBLE[0]) * excess(CREDIBLE[1]) > 0:
+        return None
+    from scipy.optimize import brentq
+
+    order = float(brentq(excess, *CREDIBLE))
+    return SAFETY * abs(q2 - q3) * h3**order / (h2**order - h3**order), order

@@ -1,0 +1,184 @@
+"""One mesh after the other until the figures of merit are as accurate as the case asks.
+
+Every level is a whole mesh with sizes from the errors of the one before: closed forms are meshed anew on their true
+surfaces; a reconstructed surface keeps the facets of its first mesh, split where the sizes ask for it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.accuracy import CellErrors, Level, cell_errors, errors_of, with_errors
+from fem_spall.case import Accuracy, Case
+from fem_spall.conduction import formulate
+from fem_spall.errors import LimitError, MeshingError
+from fem_spall.forces import material_forces
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.child import mesh_in_child
+from fem_spall.mesh.focus import Focus
+from fem_spall.mesh.sizes import SizeField, next_sizes
+from fem_spall.mesh.tagged import TaggedMesh
+from fem_spall.metric import Metric
+from fem_spall.metrics import Evaluation
+from fem_spall.output.fields import raw_maximum
+from fem_spall.solve import Solution, solve
+from fem_spall.tip_flux import tip_flux
+
+__all__ = ["Outcome", "Solved", "finer_mesh", "next_level", "record_of", "solved"]
+
+#: The number of cells grows by at least and at most this factor from level to level.
+SLOWEST, FASTEST = 1.8, 5.0
+#: Aim this far below the target, so that the next level meets it.
+MARGIN = 0.7
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A case solved on one mesh, with its figures and their errors on rank 0 (elsewhere None and empty)."""
+
+    mesh: TaggedMesh
+    solutions: list[Solution]
+    evaluation: Evaluation | None
+    coarse: dict[str, Metric] | None
+    cells: CellErrors | None
+    metrics: dict[str, Metric]
+
+    def level(self) -> Level:
+        """What later levels want to know, on rank 0."""
+        assert self.mesh.arrays is not None
+        values = {name: metric.value for name, metric in self.metrics.items() if metric.value is not None}
+        return Level(len(self.mesh.arrays.cells), self.solutions[-1].report.dofs, values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether and why adaptive refinement goes on, on rank 0; ``shortfall`` is error over target by figure."""
+
+    shortfall: dict[str, float]
+    sizes: SizeField | None
+    stopped: str
+
+    @property
+    def met(self) -> bool:
+        """Whether every named figure meets its target."""
+        return all(value <= 1 for value in self.shortfall.values())
+
+
+def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) -> Solved:
+    """Return the case solved and evaluated with error bars on a mesh; ``first`` is its solution of degree 1."""
+    posed = [first]
+    if case.solver.degree == 2:
+        posed.append(solve(formulate(case, mesh, 2), case.solver.tolerance, first))
+    solutions = [_driven(case, solution) for solution in posed]
+    evaluations = [_evaluation(case, solution) for solution in solutions]
+    cells = cell_errors(posed[-1], evaluations[-1], case.solver.tolerance)
+    fine = evaluations[-1]
+    if fine is None:
+        return Solved(mesh, solutions, None, None, None, {})
+    coarse = evaluations[0].metrics if len(evaluations) == 2 and evaluations[0] is not None else None
+    return Solved(mesh, solutions, fine, coarse, cells, with_errors(fine, coarse, cells, earlier))
+
+
+def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
+    largest, forces, tip = raw_maximum(solution), material_forces(solution), tip_flux(case, solution)
+    return Evaluation.of(case, solution, largest, forces, tip) if solution.problem.mesh.arrays is not None else None
+
+
+def _driven(case: Case, solution: Solution) -> Solution:
+    """The solution at the imposed current, if the case imposes one."""
+    drive = case.electrodes.counter.drive
+    if drive is None:
+        return solution
+    comm = solution.problem.mesh.comm
+    area = case.electrolyte.size[0] * case.electrolyte.size[1]
+    factor = None
+    if solution.problem.mesh.arrays is not None:
+        current = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0)).total_current
+        factor = drive.current_density * area / current
+    return solution.scaled(comm.bcast(factor))
+
+
+def next_level(case: Case, accuracy: Accuracy, state: Solved, count: int) -> Outcome:
+    """Return whether the targets are met, and if not, the sizes of the next mesh; rank 0.
+
+    ``count`` is the number of levels so far.
+    """
+    assert state.evaluation is not None
+    assert state.cells is not None
+    shortfall = {}
+    for name in accuracy.metrics:
+        metric = state.metrics.get(name)
+        if metric is not None and metric.value and metric.error is not None:
+            shortfall[name] = metric.error / abs(metric.value) / accuracy.target
+        else:
+            shortfall[name] = np.inf
+    worst = max(shortfall.values())
+    if worst <= 1:
+        return Outcome(shortfall, None, "the target is met")
+    if count >= accuracy.max_levels:
+        return Outcome(shortfall, None, f"accuracy.max_levels ({accuracy.max_levels}) are spent")
+    arrays = state.mesh.arrays
+    assert arrays is not None
+    order = 2 * case.solver.degree
+    cells = len(arrays.cells)
+    most = (accuracy.max_cells or case.mesh.max_cells) / cells
+    # At edges the error falls more slowly than the order says, so half of it is counted on.
+    needed = min(worst / MARGIN, 1e6) ** (3 / (order / 2 + 1))
+    growth = float(np.clip(needed, SLOWEST, FASTEST))
+    if most < SLOWEST:
+        return Outcome(shortfall, None, f"more than accuracy.max_cells ({most * cells:,.0f}) would be needed")
+    errors = _marking(accuracy, state, shortfall)
+    # Levelling the sizes between neighbours adds cells, so a little less is asked for.
+    sizes = next_sizes(arrays, errors, order, min(growth, 0.8 * most), case.mesh.grading, case.mesh.size_max)
+    return Outcome(shortfall, sizes, "")
+
+
+def _marking(accuracy: Accuracy, state: Solved, shortfall: dict[str, float]) -> NDArray[np.float64]:
+    """What each cell contributes to missing the targets, (m,) float, not negative."""
+    assert state.evaluation is not None
+    assert state.cells is not None
+    energy = state.cells.energy
+    if accuracy.estimator == "energy":
+        return energy
+    by_cell = errors_of(state.evaluation, state.cells)
+    total = np.zeros_like(energy)
+    for name, missing in shortfall.items():
+        own = np.abs(by_cell[name]) if name in by_cell else energy
+        if own.sum() > 0:
+            total += own / own.sum() * min(missing, 1e3)
+    return total if total.any() else energy
+
+
+def finer_mesh(case: Case, base: MeshArrays, foci: list[Focus], sizes: SizeField | None, most: int) -> MeshArrays | str:
+    """Return the next mesh, or why there is none; rank 0.
+
+    ``base`` is the first mesh, whose boundary a reconstructed surface keeps.
+    """
+    with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
+        try:
+            kept = None if base.info["remesher"] == "gmsh" else base
+            finer = mesh_in_child(case, {}, Path(scratch), foci, kept, sizes)
+        except (MeshingError, LimitError) as error:
+            return f"the mesh could not be refined: {error.reason}"
+    if len(finer.cells) > 1.05 * most:
+        return f"refining would take {len(finer.cells):,} cells, above {most:,}"
+    return finer
+
+
+def record_of(accuracy: Accuracy, outcome: Outcome, levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entry ``accuracy`` of the record."""
+    return {
+        "target": accuracy.target,
+        "estimator": accuracy.estimator,
+        "met": outcome.met,
+        "required": accuracy.required,
+        "stopped": outcome.stopped,
+        "error_over_target": {name: value if np.isfinite(value) else None for name, value in outcome.shortfall.items()},
+        "levels": levels,
+    }

@@ -1,0 +1,114 @@
+"""The size that the cells of the next mesh should have, from the errors of the present one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from fem_spall.mesh.arrays import MeshArrays
+
+__all__ = ["SizeField", "next_sizes"]
+
+#: Cells change their size by at most these factors from one mesh to the next.
+FINEST, COARSEST = 0.25, 2.0
+#: A regular tetrahedron of edge h has the volume h^3 divided by this.
+REGULAR = 6 * np.sqrt(2.0)
+#: Sweeps over all edges that level out the sizes at most.
+SWEEPS = 100
+
+
+@dataclass(frozen=True)
+class SizeField:
+    """Sizes (n,) float, m, at points (n, 3) float, m, linear in the tetrahedra ``cells`` (m, 4) int."""
+
+    points: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+
+    def at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Size at the point nearest to each place (p, 3), (p,) float, m."""
+        return np.asarray(self.sizes[self._tree.query(places)[1]])
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.points)
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to an ``.npz`` file."""
+        np.savez(path, points=self.points, cells=self.cells, sizes=self.sizes)
+
+    @classmethod
+    def load(cls, path: Path) -> SizeField:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            return cls(data["points"], data["cells"], data["sizes"])
+
+
+def next_sizes(
+    mesh: MeshArrays, errors: NDArray[np.float64], order: int, growth: float, grading: float, largest: float
+) -> SizeField:
+    """Return the sizes that spread the error best over about ``growth`` times as many cells.
+
+    Minimising the sum of errors, each in proportion to h^order, at a given number of cells makes
+    h^(order + 3) inversely proportional to the error per volume over h^order.
+
+    Parameters
+    ----------
+    mesh : MeshArrays
+        Present mesh.
+    errors : (m,) float
+        Contribution of each cell, not negative, any unit.
+    order : int
+        Power of the size with which errors of one cell fall.
+    growth : float
+        Wanted ratio of the numbers of cells.
+    grading : float
+        Largest ratio of neighbouring cells; the sizes grow by at most this less one per unit of length.
+    largest : float
+        Largest size, m.
+    """
+    corners = mesh.points[mesh.cells[:, :4]]
+    volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / 6
+    present = np.cbrt(volume * REGULAR)
+    floor = errors.max(initial=0.0) * 1e-12 or 1.0
+    shape = np.maximum(errors, floor) ** (-1 / (order + 3))  # ratio of new to present size, up to one factor
+    low, high = 1e-12 / shape.max(), 1e12 / shape.min()
+    for _ in range(200):
+        factor = np.sqrt(low * high)
+        count = (np.clip(factor * shape, FINEST, COARSEST) ** -3.0).sum()
+        low, high = (low, factor) if count < growth * len(mesh.cells) else (factor, high)
+    wanted = np.log(np.clip(factor * shape, FINEST, COARSEST) * present)
+    vertices, cells = np.unique(mesh.cells[:, :4], return_inverse=True)
+    cells = cells.reshape(-1, 4)
+    total, weight = (
+        np.bincount(cells.ravel(), np.repeat(value, 4), minlength=len(vertices)) for value in (wanted * volume, volume)
+    )
+    sizes = np.minimum(np.exp(total / weight), largest / mesh.unit)
+    return SizeField(
+        mesh.points[vertices] * mesh.unit,
+        cells,
+        _levelled(mesh.points[vertices], cells, sizes, grading - 1) * mesh.unit,
+    )
+
+
+def _levelled(
+    points: NDArray[np.float64], cells: NDArray[np.int64], sizes: NDArray[np.float64], slope: float
+) -> NDArray[np.float64]:
+    """Sizes lowered until none exceeds a neighbour's by more than the slope times their distance."""
+    pairs = np.concatenate([cells[:, [i, j]] for i in range(4) for j in range(i)])
+    edges = np.unique(np.sort(pairs, axis=1), axis=0)
+    a, b = edges.T
+    reach = slope * np.linalg.norm(points[a] - points[b], axis=1)
+    sizes = sizes.copy()
+    for _ in range(SWEEPS):
+        before = sizes.copy()
+        np.minimum.at(sizes, a, before[b] + reach)
+        np.minimum.at(sizes, b, before[a] + reach)
+        if np.array_equal(before, sizes):
+            break
+    return sizes
