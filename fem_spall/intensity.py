@@ -21,8 +21,10 @@ from fem_spall.mesh.arrays import MeshArrays
 
 __all__ = ["EdgeIntensity", "edge_intensity"]
 
-#: Radius of the tube and distance of the stations along the edge, in mesh edges; halving them costs accuracy.
+#: Least radius aimed at for the tube, and distance of the stations along the edge, in mesh edges.
 REACH = 8.0
+#: Stations on one edge at most: on fine meshes a wider tube averages more of the scatter between cells.
+STATIONS = 24
 #: A narrower tube is refused.
 LEAST = 3.0
 #: The tube's radius over the radius of curvature of the edge at most.
@@ -116,6 +118,11 @@ class _Line:
         size = (np.append(ends[0], steps) + np.append(steps, ends[1])) / 2
         return cls(points, edge.advance, np.append(0.0, np.cumsum(steps)), size, edge.ring)
 
+    @property
+    def reach(self) -> Floats:
+        """Radius aimed at for the tube at each point, (n,), m."""
+        return np.asarray(np.maximum(REACH * self.size, self.arc[-1] / STATIONS))
+
     def along(self, arc: Floats, values: Floats) -> Floats:
         """Values given at the points, (n,) or (n, 3), at other arc lengths."""
         if values.ndim == 1:
@@ -160,11 +167,11 @@ class _Tube:
         """The widest tube up to the reach that meets neither another edge nor a surface it would displace."""
         line = _Line.of(arrays, edge)
         points = arrays.points * arrays.unit
-        widest = REACH * float(line.size.max())
+        widest = float(line.reach.max())
         arc, distance = line.nearest(points, widest)
         advance = line.along(arc, line.advance)
         held = _held(arrays, points, distance < np.inf, advance)
-        radius = np.minimum(REACH * line.size, CURVED / np.maximum(_curvature(line), 1e-300))
+        radius = np.minimum(line.reach, CURVED / np.maximum(_curvature(line), 1e-300))
         obstacles = np.concatenate([held, *others]) if others else held
         if obstacles.size:
             radius = np.minimum(radius, 0.9 * cKDTree(points[obstacles]).query(line.points)[0])
@@ -210,7 +217,7 @@ class _Stations:
     def on(cls, line: _Line) -> _Stations:
         """Stations about as far from each other as the tube is wide."""
         total = float(line.arc[-1])
-        pieces = int(total / max(REACH * float(np.median(line.size)), 2 * float(line.size.max())))
+        pieces = int(total / max(float(np.median(line.reach)), 2 * float(line.size.max())))
         return cls(total, max(pieces, 3) if line.ring else pieces * (pieces > 1), line.ring)
 
     @property
@@ -264,9 +271,7 @@ def _held(arrays: MeshArrays, points: Floats, near: NDArray[np.bool_], advance: 
 
 def _curvature(line: _Line) -> Floats:
     """Curvature of an edge within its plane, over about the reach of the tube, (n,) float, 1/m."""
-    before, after = (
-        np.clip(line.arc + sign * line.size * REACH / 2, line.arc[0], line.arc[-1]) for sign in (-1.0, 1.0)
-    )
+    before, after = (np.clip(line.arc + sign * line.reach / 2, line.arc[0], line.arc[-1]) for sign in (-1.0, 1.0))
     turn = np.linalg.norm(line.along(after, line.advance) - line.along(before, line.advance), axis=1)
     return np.asarray(turn / (after - before))
 
