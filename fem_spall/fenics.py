@@ -16,7 +16,8 @@ os.environ.pop("PETSC_OPTIONS", None)
 from mpi4py import MPI  # noqa: I001  (must come first)
 import petsc4py
 
-petsc4py.init(["fem-spall", "-skip_petscrc"])
+# PETSc would take the signals that ask to stop for itself and abort.
+petsc4py.init(["fem-spall", "-skip_petscrc", "-no_signal_handler"])
 
 import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402

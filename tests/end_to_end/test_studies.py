@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,27 @@ def test_verify_from_the_command_line(command: Command, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "v.json").read_text())
     assert record["complete"]
     assert {row["level"] for row in record["benchmarks"][0]["comparisons"]} == {1, 2, 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_verify_tells_what_ran(tmp_path: Path, number: signal.Signals) -> None:
+    """An hour lost to Ctrl-C; or PETSc, once it is loaded, takes the signal and aborts with a code of its own."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fem_spall", "verify", "parallel_plates", "--json", str(tmp_path / "v.json")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert "level 1 of 3" in child.stdout.readline()
+    time.sleep(0.3)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 9, err
+    assert "resistance, ohm" in out
+    assert err.splitlines()[-1].startswith("fem-spall: error [E903]: verify: was interrupted; what had run")
+    record = json.loads((tmp_path / "v.json").read_text())
+    assert not record["complete"]
+    assert {row["level"] for row in record["benchmarks"][0]["comparisons"]} == {1}
 
 
 @pytest.mark.slow
