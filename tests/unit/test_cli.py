@@ -54,7 +54,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "--help")
     assert (code, err) == (0, [])
-    commands = ["run", "check", "inspect", "init", "kinds", "schema", "report", "doctor", "cite", "verify"]
+    commands = ["run", "check", "inspect", "init", "kinds", "schema", "report", "doctor", "cite", "verify", "converge"]
     assert all(re.search(rf"│ {command} ", out) for command in commands)
     assert "fem-spall run configs/quickstart.yaml" in out
     for command in set(commands) - {"doctor", "cite"}:
