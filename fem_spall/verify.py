@@ -396,11 +396,3 @@ def _text(value: float | None, form: str) -> str:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-if __name__ == "__main__":  # the former command
-    import subprocess
-    import sys
-
-    words = [word for old in sys.argv[1:] for word in (("--levels", "all") if old == "--all-levels" else (old,))]
-    sys.exit(subprocess.call([sys.executable, "-m", "fem_spall", "verify", *words]))
