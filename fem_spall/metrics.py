@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.case import Case, length_name
+from fem_spall.crack import cross_section
 from fem_spall.edge_figures import EdgeStudy, exponents, intensity_figures
 from fem_spall.metric import Metric
 from fem_spall.solve import Solution
@@ -119,8 +120,8 @@ class Evaluation:
 
     @property
     def cross_section(self) -> float:
-        """Area A of the block across the current, m^2."""
-        return self.case.electrolyte.size[0] * self.case.electrolyte.size[1]
+        """Area A of the block, or of a round pellet in it, across the current, m^2."""
+        return cross_section(self.case.block, self.case.cracks)
 
     @property
     def height(self) -> float:

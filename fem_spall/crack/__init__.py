@@ -12,12 +12,21 @@ from fem_spall.crack.interface_file import InterfaceFile
 from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
-from fem_spall.crack.round_wall import RoundWall
+from fem_spall.crack.round_wall import RoundWall, cross_section
 from fem_spall.crack.spall import Spall
 from fem_spall.crack.spheroid import Spheroid
 from fem_spall.crack.surface_file import SurfaceFile
 
-__all__ = ["AnalyticCrack", "Block", "Crack", "CrackKind", "CrackSurface", "Repair", "TriangulatedCrack"]
+__all__ = [
+    "AnalyticCrack",
+    "Block",
+    "Crack",
+    "CrackKind",
+    "CrackSurface",
+    "Repair",
+    "TriangulatedCrack",
+    "cross_section",
+]
 
 CrackKind = Annotated[
     SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import asin, atanh, pi, sqrt
+from math import acos, asin, atanh, pi, sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fem_spall.crack import cross_section
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.mesh.analytic_shapes import mesh_shapes, triangulate_shape
@@ -292,6 +293,24 @@ def test_a_wall_of_the_pellet_is_no_focus() -> None:
     """Bug: the round wall is meshed as finely as a tip."""
     mesh = mesh_of(SHAPES["quarter of a pellet"][0] | {"name": "a"}, order=2, size_min=0.1)
     assert len(mesh.cells) < 3000
+
+
+def segment(radius: float, distance: float) -> float:
+    """Area of a disc beyond a line at some distance from its centre."""
+    return radius**2 * acos(distance / radius) - distance * sqrt(radius**2 - distance**2)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "radius", "area"),
+    [(0, 0, 18, pi * 81), (10, 15, 9, pi * 81), (10, 15, 30, 600), (0, 15, 10, pi * 50), (10, 15, 12, pi * 144 - 2 * segment(12, 10)),
+     (-6, 15, 10, segment(10, 6)), (0, 30, 22, pi * 121 - segment(22, 20) / 2)],
+)  # fmt: skip
+def test_cross_section_of_a_pellet(x: float, y: float, radius: float, area: float) -> None:
+    """Bug: current densities and the electrode advance are per area of the block, of which the pellet fills a part."""
+    wall = {"name": "w", "kind": "round_wall", "centre": [f"{x} um", f"{y} um"], "radius": f"{radius} um"}
+    case = case_of(cracks=[wall])
+    assert cross_section(case.block, case.cracks) == pytest.approx(area * UM**2, rel=1e-6)
+    assert cross_section(case.block, ()) == pytest.approx(600 * UM**2)
 
 
 def test_what_lies_in_another_body_is_no_sheet() -> None:
