@@ -28,6 +28,8 @@ __all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors"]
 
 #: Least share of the sum of absolute products that counts as error: signs cancel by luck now and then.
 CANCELLATION = 0.25
+#: Residual of the dual solves: their error enters the error bars only.
+DUAL_TOLERANCE = 1e-5
 #: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
 CREDIBLE = (0.7, 4.4)
 SAFETY = 1.25
@@ -76,7 +78,7 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
             goals[name] = -energy / voltage
             continue
         lithium = _dual_data(solution, weights)
-        _, dual = system.solve(lithium, tolerance)
+        _, dual = system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
         goals[name] = equilibrator.product(primal, equilibrator.defect(dual, lithium)) * scale
     order = problem.mesh.mesh.topology.original_cell_index[: equilibrator.cells]
     parts = comm.gather((order, energy, goals))

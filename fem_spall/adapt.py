@@ -96,11 +96,10 @@ def _driven(case: Case, solution: Solution) -> Solution:
     if drive is None:
         return solution
     comm = solution.problem.mesh.comm
-    area = case.electrolyte.size[0] * case.electrolyte.size[1]
     factor = None
     if solution.problem.mesh.arrays is not None:
-        current = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0)).total_current
-        factor = drive.current_density * area / current
+        evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
+        factor = drive.current_density * evaluation.cross_section / evaluation.total_current
     return solution.scaled(comm.bcast(factor))
 
 
