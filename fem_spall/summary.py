@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fem_spall.crack import cross_section
 from fem_spall.terminal import readable, table
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
 
 def _settings(case: Case) -> Iterator[tuple[str, str]]:
     size, electrodes, mesh = case.electrolyte.size, case.electrodes, case.mesh
-    yield "block", f"{' x '.join(_um(length) for length in size)} um, cross-section {size[0] * size[1] * 1e12:.4g} um^2"
+    area = cross_section(case.block, case.cracks)
+    yield "block", f"{' x '.join(_um(length) for length in size)} um, cross-section {area * 1e12:.4g} um^2"
     tensor = case.electrolyte.conductivity.tensor() * 10
     diagonal = [f"{tensor[i, i]:.4g}" for i in range(3)]
     yield "conductivity", f"{diagonal[0] if len(set(diagonal)) == 1 else ', '.join(diagonal)} mS/cm"
