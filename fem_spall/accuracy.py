@@ -68,7 +68,7 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
     comm = problem.mesh.comm
     wanted, bracketed = comm.bcast(_goals(evaluation) if evaluation is not None else None)
     equilibrator = Equilibrator(system)
-    primal = equilibrator.defect(solution.phi, system.given)
+    primal = equilibrator.defect(solution.phi, solution.lithium)
     scale = problem.current_scale
     energy = equilibrator.product(primal, primal) * scale
     voltage = _voltage(solution) if bracketed else None
@@ -78,7 +78,7 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
             goals[name] = -energy / voltage
             continue
         lithium = _dual_data(solution, weights)
-        _, dual = system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
+        _, dual, lithium = system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
         goals[name] = equilibrator.product(primal, equilibrator.defect(dual, lithium)) * scale
     order = problem.mesh.mesh.topology.original_cell_index[: equilibrator.cells]
     parts = comm.gather((order, energy, goals))
@@ -103,7 +103,7 @@ def _goals(e: Evaluation) -> tuple[dict[str, dict[str, NDArray[np.float64]]], bo
     for metric in e.metrics.values():
         names += [name for name in metric.gradient or {} if name not in (*names, "conductance")]
     weights = {name: vertex_weights(e.solution, e.flux, e.goal(name)) for name in names}
-    faces = {*e.plating_names, e.case.electrodes.counter.face}
+    faces = {*e.plating_names, e.case.electrodes.counter.face, *e.solution.problem.floating}
     two_electrodes = e.voltage is not None and set(e.solution.problem.roles) == faces
     return weights, two_electrodes
 
@@ -215,12 +215,23 @@ def _from_cells(
     if cells.bracketed and set(metric.gradient) <= {"total", "conductance"}:
         return error, "two-sided energy bound with an equilibrated flux"
     change = other.density - e.flux.density
+    rim = 0.0 if cells.bracketed else abs(metric.gradient.get("total", 0.0)) * _rim(e)
     goals = [(slope, e.goal(goal)) for goal, slope in metric.gradient.items() if goal not in ("conductance", "total")]
     recovery = abs(sum(slope * float((parts * change).sum()) for slope, parts in goals))
     method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux"
     if metric.unseen:
         method += ", plus what places too coarse for the length may hold"
-    return error + recovery + metric.unseen, method
+    if rim:
+        method += ", plus the edge that the plating face shares with other potentials"
+    return error + recovery + rim + metric.unseen, method
+
+
+def _rim(e: Evaluation) -> float:
+    """Largest error of the total current from the edge that the plating face shares with walls at a potential, A."""
+    if not any(wall.kind == "exact_potential" for wall in e.case.walls.values()):
+        return 0.0
+    value, least, most = e.currents.get(e.case.electrodes.plating.face, (0.0, 0.0, 0.0))
+    return max(most - value, value - least)
 
 
 def richardson(name: str, levels: Sequence[Level]) -> tuple[float, float] | None:

@@ -31,7 +31,8 @@ class ConductionProblem:
 
     ``fixed`` gives the potential of a surface, V, as a function of points (3, n) in mesh units;
     ``contact`` the scaled interface conductance L/(σ₀ R) and the lithium's potential, V;
-    ``roles`` the electrode or crack each surface of the mesh belongs to.
+    ``roles`` the electrode or crack each surface of the mesh belongs to; ``floating`` the surfaces of isolated
+    lithium: one unknown potential each (above it is 0 V), and no net current.
     """
 
     mesh: TaggedMesh
@@ -42,6 +43,7 @@ class ConductionProblem:
     fixed: dict[str, Values]
     contact: dict[str, tuple[float, float]]
     roles: dict[str, str]
+    floating: tuple[str, ...] = ()
 
     @property
     def current_scale(self) -> float:
@@ -101,10 +103,11 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int) -> ConductionProblem:
             case ExactPotential():
                 fixed[name] = _exact(law, mesh.unit, plating.potential)
         roles[name] = role
-    if not fixed and not contact:
+    if {*fixed, *contact} <= {crack.name for crack in case.cracks if crack.contact == "isolated"}:
         raise CaseError(51, "electrodes", "the potential is fixed nowhere", "give an electrode a potential")
     space = dolfinx.fem.functionspace(mesh.mesh, ("Lagrange", degree))
-    return ConductionProblem(mesh, degree, space, tensor / reference, reference, fixed, contact, roles)
+    floating = tuple(crack.name for crack in case.cracks if crack.contact == "isolated" and crack.name in roles)
+    return ConductionProblem(mesh, degree, space, tensor / reference, reference, fixed, contact, roles, floating)
 
 
 def _constant(potential: float) -> Values:

@@ -65,8 +65,8 @@ class Evaluation:
 
     @property
     def crack_names(self) -> tuple[str, ...]:
-        """Names of the cracks that hold lithium."""
-        return tuple(crack.name for crack in self.case.cracks if crack.contents == "lithium")
+        """Names of the cracks whose lithium is part of the plating electrode."""
+        return tuple(c.name for c in self.case.cracks if c.contents == "lithium" and c.contact == "plating")
 
     @property
     def total_current(self) -> float:

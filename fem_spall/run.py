@@ -68,7 +68,7 @@ def run_case(
     _refuse_inputs_within(case, source, folder)
     with ResultFolder(folder, overwrite=overwrite) as result:
         try:
-            return _run(case, source, result, overrides, ranks, log)
+            record = _run(case, source, result, overrides, ranks, log)
         except SpallError as error:
             result.fail(error, log.lines)
             raise
@@ -76,6 +76,24 @@ def run_case(
             stopped = Interrupted(1, str(folder), "the run was interrupted", "start it again with --overwrite")
             result.fail(stopped, log.lines)
             raise stopped from None
+    _demand_accuracy(record)
+    return record
+
+
+def _demand_accuracy(record: dict[str, Any]) -> None:
+    """Raise if the case requires its accuracy and the complete result in the folder does not have it."""
+    accuracy = record.get("accuracy")
+    if accuracy is None or accuracy["met"] or not accuracy["required"]:
+        return
+    missed = [
+        f"{name} +- {over * accuracy['target']:.2%}" if over is not None else f"{name} has no error bar"
+        for name, over in accuracy["error_over_target"].items()
+        if over is None or over > 1
+    ]
+    raise SolveError(
+        4, "accuracy", f"must reach {accuracy['target']:.2%}; got {', '.join(missed)}: {accuracy['stopped']}. "
+        "The result is complete all the same", "raise accuracy.max_cells or accuracy.target",
+    )  # fmt: skip
 
 
 def _refuse_inputs_within(case: Case, source: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
-from fem_spall.system import SolveReport, System
+from fem_spall.system import LithiumPotential, SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
 
@@ -32,6 +32,7 @@ class Solution:
     system: System
     phi: Any
     report: SolveReport
+    lithium: LithiumPotential  # as posed, whatever the factor
     vertex_current: dict[str, NDArray[np.float64]]
     bulk_power: float  # ∫ σ|∇φ|² dx, W
     surface_power: float  # −Σ φ_i R_i, W
@@ -51,7 +52,7 @@ class Solution:
         phi.x.array[:] *= factor
         low, high = sorted(value * factor for value in self.phi_range)
         return Solution(
-            self.system, phi, self.report, {k: v * factor for k, v in self.vertex_current.items()},
+            self.system, phi, self.report, self.lithium, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
             self.height_moment * factor, self.boundary_moment * factor, (low, high), self.factor * factor,
         )  # fmt: skip
@@ -76,11 +77,11 @@ def solve(problem: ConductionProblem, tolerance: float, start: Solution | None =
     """
     system = System(problem, start.system if start is not None else None)
     guess = system.prolongation @ start.phi.x.petsc_vec if start is not None else None
-    report, phi = system.solve(system.given, tolerance, guess)
-    return _evaluate(system, phi, report)
+    report, phi, lithium = system.solve(system.given, tolerance, guess)
+    return _evaluate(system, phi, report, lithium)
 
 
-def _evaluate(system: System, phi: Any, report: SolveReport) -> Solution:
+def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPotential) -> Solution:
     """Reactions, power and moments of a potential."""
     problem, coarse = system.problem, system.coarse
     space, comm = problem.space, problem.mesh.comm
@@ -92,7 +93,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport) -> Solution:
     height.interpolate(lambda x: x[2])
     conducting = _on_conductors(problem)
     reaction = np.where(conducting[:owned], current.array, 0.0)
-    by_surface = {name: _assembled(problem.contact_term(name, phi - problem.contact[name][1], v))
+    by_surface = {name: _assembled(problem.contact_term(name, phi - lithium.contact[name], v))
                   for name in problem.contact}  # fmt: skip
     fixed = current.copy()
     fixed.array[:] = reaction
@@ -112,7 +113,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport) -> Solution:
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
     return Solution(
-        system, phi, report, gathered,
+        system, phi, report, lithium, gathered,
         bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,
         surface_power=-float(sums[0]) * scale,
         height_moment=float(sums[1]) * scale * problem.mesh.unit,

@@ -263,10 +263,10 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
         name: {
             "current": e.currents[name][0],
             "share": e.currents[name][0] / e.total_current,
-            "potential": plating,
+            "potential": plating + solution.factor * solution.lithium.floating.get(name, 0.0),
             "area": e.flux.only((name,)).area,
         }
-        for name in e.crack_names
+        for name in (*e.crack_names, *problem.floating)
     }
     arrays = problem.mesh.arrays
     assert arrays is not None

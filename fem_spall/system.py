@@ -47,11 +47,13 @@ class LithiumPotential:
     """Potential of the lithium behind the surfaces, V.
 
     ``fixed`` is a function of the system's space that counts at the fixed unknowns; ``contact`` gives the potential
-    behind each surface with an interfacial resistance, a number or a function (none: zero).
+    behind each surface with an interfacial resistance, a number or a function (none: zero).  ``floating`` holds the
+    potentials that isolated bodies took.
     """
 
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
+    floating: dict[str, float] = field(default_factory=dict)
 
 
 class System:
@@ -65,6 +67,7 @@ class System:
             raise ValueError("degree 2 needs the system of degree 1 on the same mesh")
         self.problem = problem
         self.coarse = coarse
+        self._modes: list[tuple[Any, LithiumPotential]] | None = None
         space = problem.space
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         form = problem.bulk(u, v)
@@ -91,8 +94,10 @@ class System:
         assert self.coarse is not None
         return _prolongation(self.coarse, self)
 
-    def solve(self, lithium: LithiumPotential, tolerance: float, guess: Any = None) -> tuple[SolveReport, Any]:
-        """Return how the solve went and the potential, V, with the given potentials of the lithium.
+    def solve(
+        self, lithium: LithiumPotential, tolerance: float, guess: Any = None
+    ) -> tuple[SolveReport, Any, LithiumPotential]:
+        """Return how the solve went, the potential, V, and the potentials of the lithium with those of floating bodies.
 
         Parameters
         ----------
@@ -108,6 +113,52 @@ class System:
         SolveError
             If the iteration does not reach the residual.
         """
+        report, phi = self._solve(lithium, tolerance, guess)
+        if not self.problem.floating:
+            return report, phi, lithium
+        if self._modes is None:
+            self._modes = [self._mode(name, tolerance) for name in self.problem.floating]
+        # The net current of every body is linear in the potentials of all.
+        capacity = np.array([[self.net_current(mode, name, given) for mode, given in self._modes]
+                             for name in self.problem.floating])  # fmt: skip
+        present = np.array([self.net_current(phi, name, lithium) for name in self.problem.floating])
+        potentials = -np.linalg.solve(capacity, present)
+        contact = dict(lithium.contact)
+        for name, value, (mode, _) in zip(self.problem.floating, potentials, self._modes, strict=True):
+            phi.x.array[:] += value * mode.x.array
+            if name in self.problem.contact:
+                contact[name] = contact.get(name, 0.0) + float(value)
+        found = {name: float(v) for name, v in zip(self.problem.floating, potentials, strict=True)}
+        return report, phi, LithiumPotential(lithium.fixed, contact, found)
+
+    def _mode(self, name: str, tolerance: float) -> tuple[Any, LithiumPotential]:
+        """The potential with one isolated body at 1 V and everything else at 0 V."""
+        fixed = dolfinx.fem.Function(self.problem.space)
+        contact = {}
+        if name in self.problem.contact:
+            contact[name] = 1.0
+        else:
+            facets = self.problem.mesh.facets(name)
+            fixed.x.array[dolfinx.fem.locate_dofs_topological(self.problem.space, 2, facets)] = 1.0
+            fixed.x.scatter_forward()
+        lithium = LithiumPotential(fixed, contact)
+        return self._solve(lithium, tolerance, None)[1], lithium
+
+    def net_current(self, phi: Any, name: str, lithium: LithiumPotential) -> float:
+        """Current into the lithium behind one surface, program units; collective."""
+        v = ufl.TestFunction(self.problem.space)
+        if name in self.problem.contact:
+            form = self.problem.contact_term(name, phi - self._constant(lithium.contact.get(name, 0.0)), v)
+        else:
+            form = -self.problem.bulk(phi, v)
+        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
+        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
+        index_map = self.problem.space.dofmap.index_map
+        own = dolfinx.fem.locate_dofs_topological(self.problem.space, 2, self.problem.mesh.facets(name))
+        own = own[own < index_map.size_local]
+        return float(index_map.comm.allreduce(vector.array[own].sum()))
+
+    def _solve(self, lithium: LithiumPotential, tolerance: float, guess: Any) -> tuple[SolveReport, Any]:
         space, ksp = self.problem.space, self._ksp
         right = self._residual(lithium.fixed, lithium.contact)
         scale = right.norm()

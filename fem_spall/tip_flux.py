@@ -44,7 +44,7 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     On a surface of fixed potential j·n is E·σE/|E|, E = −∇φ the mean over the cells round the vertex, weighted by
     their volumes; with an interfacial resistance R it is (φ − φ_Li)/R.
     """
-    cracks = [crack for crack in case.cracks if crack.contents == "lithium"]
+    cracks = [crack for crack in case.cracks if crack.contents == "lithium" and crack.contact == "plating"]
     if not cracks:
         return None
     problem, comm = solution.problem, solution.problem.mesh.comm

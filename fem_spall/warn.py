@@ -122,7 +122,8 @@ def _surface(record: dict[str, Any]) -> list[tuple[str, str]]:
 def _reach(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
     for crack in case.cracks:
-        if crack.contents == "lithium" and crack.name in record["mesh"].get("apart_from_plating", []):
+        plating = crack.contents == "lithium" and crack.contact == "plating"
+        if plating and crack.name in record["mesh"].get("apart_from_plating", []):
             found.append((
                 "contact",
                 f"{crack.name} does not reach the plating face inside the block. Its lithium is taken to be at the "

@@ -98,6 +98,7 @@ from fem_spall.analytic.shells import (
 )
 from fem_spall.analytic.signature import Values
 from fem_spall.analytic.spheres import (
+    floating_sphere,
     sphere_above_plane,
     sphere_above_plane_conductance,
     sphere_above_plane_largest_field,
@@ -123,6 +124,7 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
         ridge_on_plane,
         robin_boss_on_plane,
         robin_ridge_on_plane,
+        floating_sphere,
         sphere_above_plane,
         spheroid_on_plane,
         void_cylinder_on_plane,

@@ -1,4 +1,4 @@
-"""A sphere above a plane, both at a fixed potential, by the series of image charges.
+"""Conducting spheres: isolated in a uniform field, and above a plane by the series of image charges.
 
 The plane carries V and lies at the distance ``height`` below the sphere's centre (towards −z);
 the sphere, which is the plated lithium, is at 0 V.  With cosh u = height/radius the charges of
@@ -12,9 +12,25 @@ import math
 
 import numpy as np
 
-from fem_spall.analytic.signature import Centre, Conductivity, Length, Points, Potential, Values
+from fem_spall.analytic.signature import Centre, Conductivity, Field, Length, Points, Potential, Values
 
-__all__ = ["sphere_above_plane", "sphere_above_plane_conductance", "sphere_above_plane_largest_field"]
+__all__ = [
+    "floating_sphere",
+    "sphere_above_plane",
+    "sphere_above_plane_conductance",
+    "sphere_above_plane_largest_field",
+]
+
+
+def floating_sphere(points: Points, potential: Potential, field: Field, radius: Length, centre: Centre) -> Values:
+    """Potential round an isolated conducting sphere in a uniform field, (n,) float, V.
+
+    φ = V₀ + E₀ d (1 − a³/r³), d the depth below the centre: the sphere takes the undisturbed potential V₀ of its
+    centre, its net current is zero.  Points inside the sphere get V₀.
+    """
+    relative = points - np.asarray(centre)
+    distance = np.maximum(np.linalg.norm(relative, axis=1), radius)
+    return np.asarray(potential - field * relative[:, 2] * (1 - (radius / distance) ** 3))
 
 
 def sphere_above_plane(points: Points, potential: Potential, radius: Length, height: Length, centre: Centre) -> Values:

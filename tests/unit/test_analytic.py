@@ -114,7 +114,14 @@ BODY: dict[str, dict[str, Any]] = {
 }
 SHELLS = ("concentric_spheres", "coaxial_cylinders", "resistive_sphere", "confocal_spheroids")
 #: Potentials with unit tests of their own in a file beside this one.
-NEXT_DOOR = {"ellipsoid_on_plane", "sphere_above_plane", "disc_contact", "insulating_penny", "resistive_disc"}
+NEXT_DOOR = {
+    "ellipsoid_on_plane",
+    "sphere_above_plane",
+    "disc_contact",
+    "insulating_penny",
+    "resistive_disc",
+    "floating_sphere",
+}
 OPEN = tuple(name for name in BODY if name not in SHELLS)
 ALL_SHAPES = [
     *BODY.items(),

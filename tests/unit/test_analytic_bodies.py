@@ -229,3 +229,20 @@ def test_resistive_ridge_is_the_integral_of_its_flux() -> None:
     t = (np.arange(20000) + 0.5) / 20000 * math.pi - math.pi / 2
     total = float(np.mean(2 / 1.1 * np.cos(t))) * math.pi * 3.0
     assert FIGURES["robin_ridge_current"](1.0, 1.0, 1.0, 0.1, 3.0) == pytest.approx(total, rel=1e-6)
+
+
+def test_the_floating_sphere_takes_the_potential_of_its_centre() -> None:
+    """Catches: a sign of the field or of the image, which would leave a net current or a potential on the sphere."""
+    form = {"potential": 5.0, "field": 2.0, "radius": 1.0, "centre": ORIGIN}
+    sphere = np.array([[0.6, 0.0, 0.8], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
+    np.testing.assert_allclose(POTENTIALS["floating_sphere"](sphere, **form), 5.0, rtol=1e-14)
+    far = np.array([[0.0, 0.0, 100.0], [50.0, 20.0, -100.0]])
+    np.testing.assert_allclose(POTENTIALS["floating_sphere"](far, **form), 5.0 - 2.0 * far[:, 2], rtol=1e-5)
+    # The field on the sphere is 3 E0 cos t, which adds up to nothing.
+    step = 1e-6
+    top, side = (
+        (POTENTIALS["floating_sphere"](np.array([n]) * (1 + step), **form)[0] - 5.0) / step
+        for n in ([0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    )
+    assert top == pytest.approx(-6.0, rel=1e-4)
+    assert abs(side) < 1e-9
