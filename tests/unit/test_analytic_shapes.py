@@ -303,7 +303,8 @@ def segment(radius: float, distance: float) -> float:
 @pytest.mark.parametrize(
     ("x", "y", "radius", "area"),
     [(0, 0, 18, pi * 81), (10, 15, 9, pi * 81), (10, 15, 30, 600), (0, 15, 10, pi * 50),
-     (10, 15, 12, pi * 144 - 2 * segment(12, 10)), (-6, 15, 10, segment(10, 6)), (0, 30, 22, pi * 121 - segment(22, 20) / 2)],
+     (10, 15, 12, pi * 144 - 2 * segment(12, 10)), (-6, 15, 10, segment(10, 6)),
+     (0, 30, 22, pi * 121 - segment(22, 20) / 2)],
 )  # fmt: skip
 def test_cross_section_of_a_pellet(x: float, y: float, radius: float, area: float) -> None:
     """Bug: current densities and the electrode advance are per area of the block, of which the pellet fills a part."""
