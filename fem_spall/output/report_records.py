@@ -20,8 +20,54 @@ IDENTITY_LIMIT = 1e-7
 
 
 def evidence(finished: Finished) -> str:
-    """Return convergence and balance."""
-    return _convergence(finished) + _study(finished) + _balance(finished)
+    """Return error bars, convergence and balance."""
+    return _accuracy(finished) + _methods(finished) + _convergence(finished) + _study(finished) + _balance(finished)
+
+
+def _accuracy(finished: Finished) -> str:
+    """Return the levels of an adaptive run: figures with errors, and the raw maximum that does not converge."""
+    record = finished.result.get("accuracy") or {}
+    levels = record.get("levels") or []
+    if not levels:
+        return ""
+    names = list(record.get("error_over_target") or {})
+    rows = []
+    for level in levels:
+        figures = level.get("figures") or {}
+        cells = []
+        for name in [*names, "max_field_on_mesh"]:
+            entry = figures.get(name) or {}
+            _, factor = shown_unit(name, finished.metric(name))
+            value, error = as_float(entry.get("value")) * factor, as_float(entry.get("error")) * factor
+            shown = rounded(value) if math.isfinite(value) else "not given"
+            cells.append(f"{shown} &plusmn; {rounded(error, 2)}" if math.isfinite(error) else shown)
+        rows.append([f"{level.get('cells', 0):,}", f"{level.get('dofs', 0):,}", *cells])
+    heads = []
+    for name in [*names, "max_field_on_mesh"]:
+        unit, _ = shown_unit(name, finished.metric(name))
+        heads.append(f"{label(name, finished.metric(name))}{f' ({unit})' if unit not in ('', '1') else ''}")
+    target = f"{100 * as_float(record.get('target')):.3g} %"
+    caption = (
+        f"Meshes refined where the errors of the named figures come from, asked for {target}: "
+        f"{'met' if record.get('met') else 'not met'}, {text(record.get('stopped', ''))}. "
+        "The raw maximum of the field is shown to warn: it does not converge and has no error."
+    )
+    return "<h3>Accuracy asked for</h3>" + table(caption, ["Cells", "Unknowns", *map(text, heads)], rows)
+
+
+def _methods(finished: Finished) -> str:
+    """Return how each discretisation error was found."""
+    by_method: dict[str, list[str]] = {}
+    for name, entry in (finished.result.get("metrics") or {}).items():
+        if entry.get("value") is not None and entry.get("error") is not None:
+            by_method.setdefault(str(entry.get("error_method")), []).append(label(name, entry))
+    if not by_method:
+        return ""
+    rows = [[text(method), text(", ".join(names))] for method, names in by_method.items()]
+    return "<h3>How the errors were found</h3>" + table(
+        "Errors of the discretisation only; those of box and surface stand in columns of their own.",
+        ["Method", "Figures"], rows,
+    )  # fmt: skip
 
 
 def _study(finished: Finished) -> str:
@@ -52,7 +98,7 @@ def _convergence(finished: Finished) -> str:
     if not rows:
         return "<h3>Convergence</h3><p>This run compared no two solutions, so it shows no convergence.</p>"
     method = text(record.get("method", "two solutions"))
-    caption = f"The same figures from a coarser and a finer solution ({method}). The change is the error given above."
+    caption = f"The same figures from a coarser and a finer solution ({method}): how much the degree matters."
     return "<h3>Convergence</h3>" + table(caption, ["Quantity", "Coarse", "Fine", "Change", "Unit"], rows)
 
 
