@@ -33,6 +33,8 @@ DUAL_TOLERANCE = 1e-5
 #: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
 CREDIBLE = (0.7, 4.4)
 SAFETY = 1.25
+#: The change to degree 2 is part of the error of degree 1 only: at an edge degree 2 has a third of it.
+LOWEST = (2.0, "twice the ")
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,12 @@ def _scaled_goals(e: Evaluation, cells: CellErrors) -> dict[str, NDArray[np.floa
 
 
 def with_errors(
-    e: Evaluation, coarse: dict[str, Metric] | None, cells: CellErrors | None, levels: Sequence[Level] = ()
+    e: Evaluation, degree: dict[str, Metric] | None, cells: CellErrors | None, levels: Sequence[Level] = ()
 ) -> dict[str, Metric]:
     """The figures of an evaluation with their discretisation errors and the methods that gave them; rank 0.
 
-    ``coarse`` are the figures of degree 1 on the same mesh, ``cells`` the errors by cell, ``levels`` earlier and
-    coarser meshes of the same case, all of them optional.
+    ``degree`` are the figures of the other degree on the same mesh, ``cells`` the errors by cell, ``levels`` earlier
+    and coarser meshes of the same case, all of them optional.
     """
     other_flux, other_currents = lithium_flux(e.solution, consistent=True)
     other = replace(e, flux=other_flux, currents=other_currents).metrics
@@ -175,16 +177,17 @@ def with_errors(
         if metric.value is None or metric.flag:
             result[name] = replace(metric, error_method=metric.absent or "mesh-dependent, no error can be given")
             continue
-        error, method = None, "one mesh and one degree: run with solver.degree 2, or with accuracy.target, for an error"
+        error, method = None, "the other degree gives no value to compare with"
         if metric.check is not None:
             error, method = abs(metric.value - metric.check), "against the density from the reactions at the place"
         elif name in by_cell:
             error, method = _from_cells(name, metric, by_cell[name], cells, e, other_flux)
         else:
             recovery = _change(metric, other) or 0.0
-            if coarse is not None and (change := _change(metric, coarse)) is not None:
-                error = change + recovery
-                method = "change from degree 1 to degree 2 on the same mesh"
+            if degree is not None and (change := _change(metric, degree)) is not None:
+                factor, word = LOWEST if e.solution.problem.degree == 1 else (1.0, "")
+                error = factor * change + recovery
+                method = f"{word}change from degree 1 to degree 2 on the same mesh"
             if (found := richardson(name, [*levels, Level(_cells(e), 0, {name: metric.value})])) is not None:
                 error, method = found[0] + recovery, f"Richardson over adaptive levels, observed order {found[1]:.1f}"
             if error is not None and recovery:

@@ -40,12 +40,15 @@ MARGIN = 0.7
 
 @dataclass(frozen=True)
 class Solved:
-    """A case solved on one mesh, with its figures and their errors on rank 0 (elsewhere None and empty)."""
+    """A case solved on one mesh, with its figures and their errors on rank 0 (elsewhere None and empty).
+
+    ``other`` are the figures of the other degree.
+    """
 
     mesh: TaggedMesh
-    solutions: list[Solution]
+    solution: Solution
     evaluation: Evaluation | None
-    coarse: dict[str, Metric] | None
+    other: dict[str, Metric] | None
     cells: CellErrors | None
     metrics: dict[str, Metric]
 
@@ -53,7 +56,7 @@ class Solved:
         """What later levels want to know, on rank 0."""
         assert self.mesh.arrays is not None
         values = {name: metric.value for name, metric in self.metrics.items() if metric.value is not None}
-        return Level(len(self.mesh.arrays.cells), self.solutions[-1].report.dofs, values)
+        return Level(len(self.mesh.arrays.cells), self.solution.report.dofs, values)
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,20 @@ class Outcome:
 
 
 def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) -> Solved:
-    """Return the case solved and evaluated with error bars on a mesh; ``first`` is its solution of degree 1."""
-    posed = [first]
-    if case.solver.degree == 2:
-        posed.append(solve(formulate(case, mesh, 2), case.solver.tolerance, first))
+    """Return the case solved and evaluated with error bars on a mesh; ``first`` is its solution of degree 1.
+
+    Both degrees are solved whichever the case asks for: figures that follow from no linear goal are compared.
+    """
+    posed = [first, solve(formulate(case, mesh, 2), case.solver.tolerance, first)]
+    own = case.solver.degree - 1
     solutions = [_driven(case, solution) for solution in posed]
     evaluations = [_evaluation(case, solution) for solution in solutions]
-    cells = cell_errors(posed[-1], evaluations[-1], case.solver.tolerance)
-    fine = evaluations[-1]
-    if fine is None:
-        return Solved(mesh, solutions, None, None, None, {})
-    coarse = evaluations[0].metrics if len(evaluations) == 2 and evaluations[0] is not None else None
-    return Solved(mesh, solutions, fine, coarse, cells, with_errors(fine, coarse, cells, earlier))
+    evaluation, other = evaluations[own], evaluations[1 - own]
+    cells = cell_errors(posed[own], evaluation, case.solver.tolerance)
+    if evaluation is None or other is None:
+        return Solved(mesh, solutions[own], None, None, None, {})
+    metrics = with_errors(evaluation, other.metrics, cells, earlier)
+    return Solved(mesh, solutions[own], evaluation, other.metrics, cells, metrics)
 
 
 def _evaluation(case: Case, solution: Solution) -> Evaluation | None:

@@ -92,7 +92,7 @@ def solve_stage(
     clock = time.perf_counter()
     progress.stage("figures of merit")
     record, failure = None, None
-    fine, solutions = state.evaluation, state.solutions
+    fine = state.evaluation
     if fine is not None:
         record = _record(case, state, geometry)
         for name, crack in record["cracks"].items():
@@ -109,7 +109,7 @@ def solve_stage(
     clock = time.perf_counter()
     if case.output.fields:
         progress.stage("fields")
-        write_volume(solutions[-1], folder, reference, case.electrodes.plating.potential)
+        write_volume(state.solution, folder, reference, case.electrodes.plating.potential)
         if fine is not None:
             write_surface(fine.flux.only(fine.plating_names), folder / "crack_surface.vtp", reference)
     peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -252,8 +252,9 @@ def _broken_identity(identity: dict[str, float]) -> str | None:
 
 
 def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
-    e, coarse, metrics = state.evaluation, state.coarse, state.metrics
+    e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
+    assert other is not None
     solution, problem = e.solution, e.solution.problem
     counter = e.currents.get(case.electrodes.counter.face, (0.0, 0.0, 0.0))[0]
     scale = max(abs(value[0]) for value in e.currents.values())
@@ -305,9 +306,10 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
         "convergence": {
             "method": "degree 1 against degree 2 on one mesh",
             "rows": [
-                {"metric": name, "coarse": coarse[name].value, "fine": metric.value}
+                {"metric": name, "coarse": pair[0].value, "fine": pair[1].value}
                 for name, metric in metrics.items()
-                if coarse is not None and metric.value is not None and not metric.flag and name in coarse
+                if metric.value is not None and not metric.flag and name in other
+                for pair in [(other[name], metric) if case.solver.degree == 2 else (metric, other[name])]
             ],
         },
         "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
