@@ -249,7 +249,7 @@ def _distribution(e: Evaluation) -> Iterator[Metric]:
         yield Metric(
             "flux_tail_limit", f"share of the area of {where} that the mesh blurs (three mesh edges x the length of "
             "the sharp edges, both faces together); quantiles with less of it above them are withheld", "1",
-            blurred / total,
+            blurred / total, flag="mesh-dependent",
         )  # fmt: skip
     critical = e.case.metrics.critical_current_density
     above = density > critical
