@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fem_spall.crack.base import AnalyticCrack, Block
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
-from fem_spall.mesh.curved import untangled
+from fem_spall.mesh.curved import flat_area_deficit, untangled
 from fem_spall.mesh.embed import CRACK_TAG
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
@@ -71,10 +71,11 @@ def mesh_shapes(
         gmsh.option.setNumber("Mesh.Optimize", 1)
         gmsh.model.mesh.generate(3)
         remove_slivers(gmsh, 0.1)
-        if order == 2:
-            gmsh.model.mesh.setOrder(2)
-        mesh = _arrays(gmsh, surfaces, unit, order, info)
-    return untangled(mesh) if order == 2 else mesh
+        flat = _arrays(gmsh, surfaces, unit, 1, info) if order == 1 else None
+        gmsh.model.mesh.setOrder(2)
+        mesh = _arrays(gmsh, surfaces, unit, 2, info)
+    info["flat_area_deficit"] = {name: flat_area_deficit(mesh, name) for name in surfaces if name not in FACES}
+    return untangled(mesh) if flat is None else flat
 
 
 def triangulate_shape(

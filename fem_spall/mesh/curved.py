@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 
-__all__ = ["jacobian_ratio", "untangled"]
+__all__ = ["flat_area_deficit", "jacobian_ratio", "untangled"]
 
 #: Least ratio of smallest to largest Jacobian in a cell that stays curved.
 FLOOR = 0.1
@@ -40,6 +40,19 @@ def untangled(mesh: MeshArrays) -> MeshArrays:
         # A straight cell is never folded, but its neighbours may be now.
         active = np.setdiff1d(active, folded)
     return replace(mesh, points=points, info={**mesh.info, "straightened_cells": count})
+
+
+def flat_area_deficit(mesh: MeshArrays, name: str) -> float:
+    """Return by what share of its area a surface of six-node facets would be smaller with flat ones.
+
+    Each facet is divided into four at its middle nodes; the areas of one and of four flat parts are extrapolated.
+    """
+    nodes = mesh.points[mesh.facets[mesh.tags == mesh.names[name]]]
+    a, b, c, ab, bc, ca = np.moveaxis(nodes, 1, 0)
+    parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+    whole = triangle_areas(np.stack([a, b, c], axis=1)).sum()
+    divided = sum(triangle_areas(np.stack(part, axis=1)).sum() for part in parts)
+    return float(4 / 3 * (divided - whole) / divided) if divided > 0 else 0.0
 
 
 def jacobian_ratio(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
