@@ -175,12 +175,13 @@ def _adapt(
     most = accuracy.max_cells or case.mesh.max_cells
     levels: list[dict[str, Any]] = []
     history: list[Level] = []
+    clock = time.perf_counter()
     while True:
         finer, outcome = None, None
         if base is not None:
             history.append(state.level())
             outcome = next_level(case, accuracy, state, len(history))
-            levels.append(_level_record(accuracy, state, outcome))
+            levels.append(_level_record(accuracy, state) | {"seconds": time.perf_counter() - clock})
             progress.stage(f"accuracy, level {len(levels)}", _progress_of(accuracy, state, outcome))
             if outcome.sizes is not None:
                 made = finer_mesh(case, base, foci, outcome.sizes, most)
@@ -192,7 +193,7 @@ def _adapt(
     return state, None if outcome is None else record_of(accuracy, outcome, levels)
 
 
-def _level_record(accuracy: Accuracy, state: Solved, outcome: Outcome) -> dict[str, Any]:
+def _level_record(accuracy: Accuracy, state: Solved) -> dict[str, Any]:
     level = state.level()
     figures = {
         name: {"value": metric.value, "error": metric.error, "error_method": metric.error_method}
