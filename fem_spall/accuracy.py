@@ -24,7 +24,7 @@ from fem_spall.solve import Solution, scatter
 from fem_spall.surface_flux import lithium_flux, vertex_weights
 from fem_spall.system import LithiumPotential
 
-__all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors"]
+__all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors", "without_errors"]
 
 #: Least share of the sum of absolute products that counts as error: signs cancel by luck now and then.
 CANCELLATION = 0.25
@@ -195,6 +195,12 @@ def with_errors(
                 method += ", plus lumped against consistent flux"
         result[name] = replace(metric, error=error, error_method=method)
     return result
+
+
+def without_errors(e: Evaluation) -> dict[str, Metric]:
+    """The figures with the reason why they have no errors."""
+    method = "not asked for: solver.errors is false"
+    return {name: replace(metric, error_method=metric.absent or method) for name, metric in e.metrics.items()}
 
 
 def _cells(e: Evaluation) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.accuracy import CellErrors, Level, cell_errors, errors_of, with_errors
+from fem_spall.accuracy import CellErrors, Level, cell_errors, errors_of, with_errors, without_errors
 from fem_spall.case import Accuracy, Case
 from fem_spall.conduction import formulate
 from fem_spall.errors import LimitError, MeshingError
@@ -42,7 +42,7 @@ MARGIN = 0.7
 class Solved:
     """A case solved on one mesh, with its figures and their errors on rank 0 (elsewhere None and empty).
 
-    ``other`` are the figures of the other degree.
+    ``other`` are the figures of the other degree, if errors are estimated.
     """
 
     mesh: TaggedMesh
@@ -78,8 +78,14 @@ def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) 
 
     Both degrees are solved whichever the case asks for: figures that follow from no linear goal are compared.
     """
-    posed = [first, solve(formulate(case, mesh, 2), case.solver.tolerance, first)]
+    posed = [first]
+    if case.solver.degree == 2 or case.solver.errors:
+        posed.append(solve(formulate(case, mesh, 2), case.solver.tolerance, first))
     own = case.solver.degree - 1
+    if not case.solver.errors:
+        solution = _driven(case, posed[own])
+        plain = _evaluation(case, solution)
+        return Solved(mesh, solution, plain, None, None, without_errors(plain) if plain is not None else {})
     solutions = [_driven(case, solution) for solution in posed]
     evaluations = [_evaluation(case, solution) for solution in solutions]
     evaluation, other = evaluations[own], evaluations[1 - own]

@@ -107,10 +107,11 @@ class Mesh(Model):
 
 
 class Solver(Model):
-    """Degree of the elements and the relative residual asked for."""
+    """Degree of the elements, relative residual asked for, and whether errors are estimated."""
 
     degree: Annotated[int, Field(ge=1, le=2)] = 2
     tolerance: Annotated[float, Field(ge=1e-14, le=1e-4)] = 1e-10
+    errors: bool = True  # false: no error bars, for half the time and memory
 
 
 class Accuracy(Model):
@@ -186,6 +187,8 @@ class Case(Model):
 
     @model_validator(mode="after")
     def _targets_exist(self) -> Case:
+        if self.accuracy is not None and not self.solver.errors:
+            raise ValueError("accuracy needs error bars. Leave solver.errors out, or set accuracy to none")
         lengths = {f"fef_r{length_name(length)}" for length in self.metrics.averaging_lengths}
         known = {*TARGETS, *lengths}
         for name in self.accuracy.metrics if self.accuracy is not None else ():

@@ -255,7 +255,6 @@ def _broken_identity(identity: dict[str, float]) -> str | None:
 def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
     e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
-    assert other is not None
     solution, problem = e.solution, e.solution.problem
     counter = e.currents.get(case.electrodes.counter.face, (0.0, 0.0, 0.0))[0]
     scale = max(abs(value[0]) for value in e.currents.values())
@@ -309,7 +308,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
             "rows": [
                 {"metric": name, "coarse": pair[0].value, "fine": pair[1].value}
                 for name, metric in metrics.items()
-                if metric.value is not None and not metric.flag and name in other
+                if other is not None and metric.value is not None and not metric.flag and name in other
                 for pair in [(other[name], metric) if case.solver.degree == 2 else (metric, other[name])]
             ],
         },

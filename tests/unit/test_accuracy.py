@@ -225,3 +225,8 @@ def test_isolated_lithium_draws_no_net_current(degree: int, interface: str | Non
 def test_what_isolated_lithium_refuses() -> None:
     with pytest.raises(ValidationError, match="a void has no contact"):
         case_of(cracks=[CRACK | {"contents": "void", "contact": "isolated"}])
+
+
+def test_accuracy_without_errors_is_refused() -> None:
+    with pytest.raises(ValidationError, match="accuracy needs error bars"):
+        case_of(accuracy={"target": 0.02}, solver={"errors": False})
