@@ -34,6 +34,8 @@ __all__ = ["Outcome", "Solved", "finer_mesh", "next_level", "record_of", "solved
 
 #: The number of cells grows by at least and at most this factor from level to level.
 SLOWEST, FASTEST = 1.8, 5.0
+#: A level that grew by less shows that the mesher makes fewer cells than the sizes ask for.
+STALLED = 1.3
 #: Aim this far below the target, so that the next level meets it.
 MARGIN = 0.7
 
@@ -114,10 +116,10 @@ def _driven(case: Case, solution: Solution) -> Solution:
     return solution.scaled(comm.bcast(factor))
 
 
-def next_level(case: Case, accuracy: Accuracy, state: Solved, count: int) -> Outcome:
+def next_level(case: Case, accuracy: Accuracy, state: Solved, cells: list[int]) -> Outcome:
     """Return whether the targets are met, and if not, the sizes of the next mesh; rank 0.
 
-    ``count`` is the number of levels so far.
+    ``cells`` are the numbers of cells of the levels so far.
     """
     assert state.evaluation is not None
     assert state.cells is not None
@@ -131,18 +133,18 @@ def next_level(case: Case, accuracy: Accuracy, state: Solved, count: int) -> Out
     worst = max(shortfall.values())
     if worst <= 1:
         return Outcome(shortfall, None, "the target is met")
-    if count >= accuracy.max_levels:
+    if len(cells) >= accuracy.max_levels:
         return Outcome(shortfall, None, f"accuracy.max_levels ({accuracy.max_levels}) are spent")
     arrays = state.mesh.arrays
     assert arrays is not None
     order = 2 * case.solver.degree
-    cells = len(arrays.cells)
-    most = (accuracy.max_cells or case.mesh.max_cells) / cells
+    most = (accuracy.max_cells or case.mesh.max_cells) / cells[-1]
     # At edges the error falls more slowly than the order says, so half of it is counted on.
     needed = min(worst / MARGIN, 1e6) ** (3 / (order / 2 + 1))
     growth = float(np.clip(needed, SLOWEST, FASTEST))
-    if most < SLOWEST:
-        return Outcome(shortfall, None, f"more than accuracy.max_cells ({most * cells:,.0f}) would be needed")
+    stalled = len(cells) > 1 and cells[-1] < STALLED * cells[-2]
+    if most < SLOWEST or (stalled and most < 2 * SLOWEST):
+        return Outcome(shortfall, None, f"more than accuracy.max_cells ({most * cells[-1]:,.0f}) would be needed")
     errors = _marking(accuracy, state, shortfall)
     # Levelling the sizes between neighbours adds cells, so a little less is asked for.
     sizes = next_sizes(arrays, errors, order, min(growth, 0.8 * most), case.mesh.grading, case.mesh.size_max)

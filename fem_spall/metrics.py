@@ -77,8 +77,13 @@ class Evaluation:
         """Weights (k, 3) of the current density at the corners of the facets of :attr:`flux` in a linear goal.
 
         ``total`` is the current into the plating lithium and ``crack`` that into the cracks, A; ``fef_r…`` is the
-        ball mean of that figure, A/m^2.
+        ball mean of that figure and ``tip`` the mean about the hottest vertex, A/m^2.
         """
+        if name == "tip":
+            place = self.tip.place if self.tip is not None else None
+            own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.crack_names])
+            hats = np.where((own[:, None]) & (self.flux.facets[:, :3] == self._vertex(place)), self.flux.hats, 0.0)
+            return np.asarray(hats / hats.sum() * (1.0 if self.total_current >= 0 else -1.0))
         if name in ("total", "crack"):
             names = self.plating_names if name == "total" else self.crack_names
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in names])
@@ -89,6 +94,12 @@ class Evaluation:
             if name == f"fef_r{length_name(length)}":
                 result[own] = mean.parts if self.total_current >= 0 else -mean.parts
         return result
+
+    def _vertex(self, place: tuple[float, float, float] | None) -> int:
+        """The vertex of the cracks nearest to a place."""
+        corners = np.unique(self.flux.only(self.crack_names).facets[:, :3])
+        distance = np.linalg.norm(self.flux.points[corners] - np.array(place or (0.0, 0.0, 0.0)), axis=1)
+        return int(corners[distance.argmin()])
 
     @cached_property
     def ball_means(self) -> dict[float, BallMean]:
@@ -303,18 +314,10 @@ def _point(e: Evaluation) -> Iterator[Metric]:
     yield Metric(
         "fef_tip", "largest j/j0 at a vertex of the cracks: the field of the cells round it, weighted by volume, along "
         "the normal of the surface, or the drop across its interfacial resistance", "1", value,
-        absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size, check=_density_at(e, e.tip.place),
+        absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size,
+        check=None if value is None else float((e.goal("tip") * e.flux.density).sum() / abs(e.reference)),
+        gradient=None if value is None else e.per_reference(value, tip=1.0),
     )  # fmt: skip
-
-
-def _density_at(e: Evaluation, place: tuple[float, float, float] | None) -> float | None:
-    """j/j0 at the vertex of the cracks nearest to a place, from the reactions."""
-    cracks = e.flow.only(e.crack_names)
-    if place is None or not len(cracks.facets):
-        return None
-    corner = cracks.facets[:, :3]
-    distance = np.linalg.norm(cracks.points[corner] - np.array(place), axis=2)
-    return float(cracks.density.ravel()[distance.argmin()] / abs(e.reference))
 
 
 def _raw(e: Evaluation) -> Iterator[Metric]:

@@ -180,7 +180,7 @@ def _adapt(
         finer, outcome = None, None
         if base is not None:
             history.append(state.level())
-            outcome = next_level(case, accuracy, state, len(history))
+            outcome = next_level(case, accuracy, state, [level.cells for level in history])
             levels.append(_level_record(accuracy, state) | {"seconds": time.perf_counter() - clock})
             progress.stage(f"accuracy, level {len(levels)}", _progress_of(accuracy, state, outcome))
             if outcome.sizes is not None:
@@ -198,7 +198,7 @@ def _level_record(accuracy: Accuracy, state: Solved) -> dict[str, Any]:
     figures = {
         name: {"value": metric.value, "error": metric.error, "error_method": metric.error_method}
         for name, metric in state.metrics.items()
-        if metric.value is not None and (name in accuracy.metrics or metric.flag)
+        if metric.value is not None and name in (*accuracy.metrics, "max_field_on_mesh")
     }
     return {"cells": level.cells, "dofs": level.dofs, "figures": figures}
 
