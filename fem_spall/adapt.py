@@ -36,6 +36,8 @@ __all__ = ["Outcome", "Solved", "finer_mesh", "next_level", "record_of", "solved
 SLOWEST, FASTEST = 1.8, 5.0
 #: A level that grew by less shows that the mesher makes fewer cells than the sizes ask for.
 STALLED = 1.3
+#: Bounds of the ratio of cells made to cells asked for.
+GAIN = (0.4, 1.2)
 #: Aim this far below the target, so that the next level meets it.
 MARGIN = 0.7
 
@@ -63,11 +65,15 @@ class Solved:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether and why adaptive refinement goes on, on rank 0; ``shortfall`` is error over target by figure."""
+    """Whether and why adaptive refinement goes on, on rank 0.
+
+    ``shortfall`` is error over target by figure, ``growth`` the asked ratio of the numbers of cells.
+    """
 
     shortfall: dict[str, float]
     sizes: SizeField | None
     stopped: str
+    growth: float = 1.0
 
     @property
     def met(self) -> bool:
@@ -116,10 +122,10 @@ def _driven(case: Case, solution: Solution) -> Solution:
     return solution.scaled(comm.bcast(factor))
 
 
-def next_level(case: Case, accuracy: Accuracy, state: Solved, cells: list[int]) -> Outcome:
+def next_level(case: Case, accuracy: Accuracy, state: Solved, cells: list[int], asked: float) -> Outcome:
     """Return whether the targets are met, and if not, the sizes of the next mesh; rank 0.
 
-    ``cells`` are the numbers of cells of the levels so far.
+    ``cells`` are the numbers of cells of the levels so far, ``asked`` the growth that the last one was to have.
     """
     assert state.evaluation is not None
     assert state.cells is not None
@@ -146,9 +152,11 @@ def next_level(case: Case, accuracy: Accuracy, state: Solved, cells: list[int]) 
     if most < SLOWEST or (stalled and most < 2 * SLOWEST):
         return Outcome(shortfall, None, f"more than accuracy.max_cells ({most * cells[-1]:,.0f}) would be needed")
     errors = _marking(accuracy, state, shortfall)
-    # Levelling the sizes between neighbours adds cells, so a little less is asked for.
-    sizes = next_sizes(arrays, errors, order, min(growth, 0.8 * most), case.mesh.grading, case.mesh.size_max)
-    return Outcome(shortfall, sizes, "")
+    growth = min(growth, 0.8 * most)
+    # Meshers take sizes in their own way: what the last level had too few is asked for on top.
+    gain = float(np.clip(cells[-1] / cells[-2] / asked, *GAIN)) if len(cells) > 1 else 1.0
+    sizes = next_sizes(arrays, errors, order, growth / gain, case.mesh.grading, case.mesh.size_max)
+    return Outcome(shortfall, sizes, "", growth)
 
 
 def _marking(accuracy: Accuracy, state: Solved, shortfall: dict[str, float]) -> NDArray[np.float64]:

@@ -176,11 +176,13 @@ def _adapt(
     levels: list[dict[str, Any]] = []
     history: list[Level] = []
     clock = time.perf_counter()
+    outcome: Outcome | None = None
     while True:
-        finer, outcome = None, None
+        finer = None
         if base is not None:
             history.append(state.level())
-            outcome = next_level(case, accuracy, state, [level.cells for level in history])
+            asked = outcome.growth if outcome is not None else 1.0
+            outcome = next_level(case, accuracy, state, [level.cells for level in history], asked)
             levels.append(_level_record(accuracy, state) | {"seconds": time.perf_counter() - clock})
             progress.stage(f"accuracy, level {len(levels)}", _progress_of(accuracy, state, outcome))
             if outcome.sizes is not None:
