@@ -33,6 +33,8 @@ DUAL_TOLERANCE = 1e-5
 #: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
 CREDIBLE = (0.7, 4.4)
 SAFETY = 1.25
+#: However small the extrapolation, this share of the change of degree stays: three levels can agree by luck.
+TRUSTED = 1 / 3
 #: The change to degree 2 is part of the error of degree 1 only: at an edge degree 2 has a third of it.
 LOWEST = (2.0, "twice the ")
 
@@ -189,8 +191,10 @@ def with_errors(
                 factor, word = LOWEST if e.solution.problem.degree == 1 else (1.0, "")
                 error = factor * change + recovery
                 method = f"{word}change from degree 1 to degree 2 on the same mesh"
-            if (found := richardson(name, [*levels, Level(_cells(e), 0, {name: metric.value})])) is not None:
-                error, method = found[0] + recovery, f"Richardson over adaptive levels, observed order {found[1]:.1f}"
+            found = richardson(name, [*levels, Level(_cells(e), 0, {name: metric.value})])
+            if found is not None and error is not None:
+                error = max(found[0], (error - recovery) * TRUSTED) + recovery
+                method = f"Richardson over adaptive levels, observed order {found[1]:.1f}"
             if error is not None and recovery:
                 method += ", plus lumped against consistent flux"
         result[name] = replace(metric, error=error, error_method=method)
