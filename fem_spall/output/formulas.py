@@ -21,6 +21,8 @@ LABELS = {
     "crack_current_share": "Crack's share of the current",
     "capture_area": "Capture area",
     "capture_ratio": "Capture ratio",
+    "fef_tip": "Focusing factor at the tip",
+    "plating_rate": "Plating rate of the flat electrode",
     "edge_flux_intensity": "Edge flux intensity",
     "edge_field_intensity": "Edge field intensity",
     "edge_flux_intensity_mean": "Edge flux intensity, mean along the edges",
@@ -87,6 +89,15 @@ FORMULAS = (
         "g = K<sub>j</sub>²/σ; that change is ∫ [(∇φ·σ∇φ) ∇·q − 2 (σ∇φ·∇q) ∇φ] dx for any field q that is the advance "
         "on the edge and zero outside a tube round it. At a tip of radius ρ the current density is "
         "K<sub>j</sub>/√(πρ).",
+    ),
+    (
+        "Errors",
+        "",
+        "Let s be a flux with ∇·s = 0 and s·n = 0 on insulating walls, and τ = s + σ∇φ<sub>h</sub>. The error of the "
+        "power is at most ∫ τ·σ<sup>−1</sup>τ dx, which bounds total current, resistance and electrode advance from "
+        "the other side. Every current or mean J has a dual potential z, with the weights of J in place of the lithium's "
+        "potentials; its error is estimated by ∫ τ(φ)·σ<sup>−1</sup>τ(z) dx, cell by cell, which also says "
+        "where to refine.",
     ),
     (
         "Exponents",

@@ -146,10 +146,10 @@ def warnings(finished: Finished) -> str:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 _GROUPS = (
-    ("Focusing", r"fef_r|edge_flux"),
+    ("Focusing", r"fef_|edge_|dissipation_release|singularity_exponent"),
     ("Current drawn by the crack", r"crack_|capture_"),
-    ("Cell", r"resistance|area_resistance|electrode_advance|total_current|mean_current"),
-    ("Distribution of the current density on the lithium", r"flux_q|area_above|current_share_above"),
+    ("Cell", r"resistance|area_resistance|electrode_advance|total_current|mean_current|plating_rate"),
+    ("Distribution of the current density on the lithium", r"flux_q|area_above|current_share_above|tail_exponent"),
     ("Other", r""),
 )
 
