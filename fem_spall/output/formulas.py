@@ -95,8 +95,8 @@ FORMULAS = (
         "",
         "Let s be a flux with ∇·s = 0 and s·n = 0 on insulating walls, and τ = s + σ∇φ<sub>h</sub>. The error of the "
         "power is at most ∫ τ·σ<sup>−1</sup>τ dx, which bounds total current, resistance and electrode advance from "
-        "the other side. Every current or mean J has a dual potential z, with the weights of J in place of the lithium's "
-        "potentials; its error is estimated by ∫ τ(φ)·σ<sup>−1</sup>τ(z) dx, cell by cell, which also says "
+        "the other side. Every current or mean J has a dual potential z, with the weights of J in place of the "
+        "lithium's potentials; its error is estimated by ∫ τ(φ)·σ<sup>−1</sup>τ(z) dx, cell by cell, which also says "
         "where to refine.",
     ),
     (
