@@ -263,3 +263,27 @@ def test_mirroring_the_reconstructed_crack_changes_little(command: Command, tmp_
     assert two["conductance_over_sigma"] == pytest.approx(one["conductance_over_sigma"], rel=2e-4)
     values = [r["metrics"]["fef_r250nm"]["value"] for r in records]
     assert values[1] == pytest.approx(values[0], rel=0.02)
+
+
+def test_turning_and_mirroring_stay_within_the_stated_errors(command: Command, tmp_path: Path) -> None:
+    """Bug: a figure depends on how the crack lies to the axes by more than its error bar admits."""
+    case = ROOT / "configs" / "quickstart.yaml"
+    coarse = ["mesh.size_min=400 nm", "metrics.averaging_lengths=[1 um]", "output={fields: false, report: false}"]
+    lying: dict[str, list[str]] = {
+        "given": [],
+        "mirrored": ["cracks.0.place.mirror=y"],
+        "turned": [
+            "electrolyte.size=[30 um, 20 um, 50 um]",
+            "cracks.0.place.rotate=[0 deg, 90 deg, 90 deg]",
+            "cracks.0.place.centre=[15 um, 10 um, 46 um]",
+        ],
+    }
+    found = {}
+    for name, keys in lying.items():
+        done = command("run", case, *coarse, *keys, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / name / "result.json").read_text())["metrics"]
+    for metric in ("resistance", "electrode_advance", "crack_current", "crack_current_share", "fef_r1um"):
+        given = found["given"][metric]
+        for other in (found["mirrored"][metric], found["turned"][metric]):
+            assert abs(other["value"] - given["value"]) <= given["error"] + other["error"], metric
