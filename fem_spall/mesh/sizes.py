@@ -18,6 +18,8 @@ __all__ = ["SizeField", "next_sizes"]
 FINEST, COARSEST = 0.25, 2.0
 #: A regular tetrahedron of edge h has the volume h^3 divided by this.
 REGULAR = 6 * np.sqrt(2.0)
+#: Sizes come in steps of this ratio, less one.
+STEP = 0.01
 #: Sweeps over all edges that level out the sizes at most.
 SWEEPS = 100
 
@@ -89,11 +91,10 @@ def next_sizes(
         np.bincount(cells.ravel(), np.repeat(value, 4), minlength=len(vertices)) for value in (wanted * volume, volume)
     )
     sizes = np.minimum(np.exp(total / weight), largest / mesh.unit)
-    return SizeField(
-        mesh.points[vertices] * mesh.unit,
-        cells,
-        _levelled(mesh.points[vertices], cells, sizes, grading - 1) * mesh.unit,
-    )
+    sizes = _levelled(mesh.points[vertices], cells, sizes, grading - 1)
+    # In steps, or the last digits, which depend on the number of ranks, would make another mesh.
+    sizes = np.exp(np.floor(np.log(sizes) / STEP) * STEP)
+    return SizeField(mesh.points[vertices] * mesh.unit, cells, sizes * mesh.unit)
 
 
 def _levelled(

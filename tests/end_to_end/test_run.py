@@ -287,3 +287,22 @@ def test_turning_and_mirroring_stay_within_the_stated_errors(command: Command, t
         given = found["given"][metric]
         for other in (found["mirrored"][metric], found["turned"][metric]):
             assert abs(other["value"] - given["value"]) <= given["error"] + other["error"], metric
+
+
+def test_an_asked_accuracy_is_met_and_true(command: Command, tmp_path: Path) -> None:
+    """Bug: refinement stops on an error bar that a finer mesh disproves, or ranks refine another mesh."""
+    case = ROOT / "configs" / "quickstart.yaml"
+    keys = ["mesh.size_min=500 nm", "metrics.averaging_lengths=[1 um]", "output={fields: false, report: false}"]
+    found = {}
+    for name, target, ranks in (("asked", "2 %", 1), ("finer", "0.7 %", 1), ("ranks", "2 %", 2)):
+        asked = f"accuracy={{target: {target}, metrics: [crack_current, fef_r1um], max_cells: 400000}}"
+        done = command("run", case, *keys, asked, "--ranks", ranks, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / name / "result.json").read_text())
+    assert found["asked"]["accuracy"]["met"]
+    assert found["finer"]["mesh"]["cells"] > 1.5 * found["asked"]["mesh"]["cells"]
+    for metric in ("crack_current", "fef_r1um", "resistance"):
+        one, two, parallel = (found[name]["metrics"][metric] for name in ("asked", "finer", "ranks"))
+        assert abs(one["value"] - two["value"]) <= one["error"] + two["error"], metric
+        assert two["error"] < one["error"]
+        assert parallel["value"] == pytest.approx(one["value"], rel=1e-9)

@@ -165,7 +165,7 @@ def test_sizes_fall_where_the_errors_are() -> None:
     )
     rise = np.abs(np.diff(field.sizes[edges], axis=1)).ravel()
     length = np.linalg.norm(np.diff(field.points[edges], axis=1)[:, 0], axis=1)
-    assert (rise <= 0.5 * length * (1 + 1e-9)).all()
+    assert (rise <= 0.5 * length + 0.01 * field.sizes.max()).all()  # sizes come in steps of 1 %
 
 
 def test_equal_errors_refine_everywhere_alike() -> None:
