@@ -11,7 +11,7 @@ from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, CrackKind
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.model import Model
-from fem_spall.quantity import CurrentDensity, Memory, PositiveLength, Potential, Share, Time
+from fem_spall.quantity import CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
 
 __all__ = ["Accuracy", "Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
 
@@ -131,6 +131,7 @@ class Metrics(Model):
     averaging_lengths: tuple[PositiveLength, ...] = ("100 nm", "250 nm", "500 nm")  # type: ignore[assignment]
     critical_current_density: CurrentDensity = "1 mA/cm^2"  # type: ignore[assignment]
     reference_current_density: CurrentDensity | None = None  # default: total current / cross-section
+    edges: tuple[Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=2)], ...] = ()  # default: found
     tip_radius: PositiveLength | None = None  # of the real crack's edge; for the current density there
 
 

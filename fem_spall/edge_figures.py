@@ -45,17 +45,20 @@ class EdgeStudy:
         lithium: tuple[str, ...],
         forces: NDArray[np.float64],
         conductivity: NDArray[np.float64],
+        given: tuple[NDArray[np.float64], ...] = (),
     ) -> EdgeStudy:
         """Trace the edges; on rank 0.
 
-        ``forces`` (n, 3), W/m, are the material forces of the vertices, ``conductivity`` (3, 3), S/m.
+        ``forces`` (n, 3), W/m, are the material forces of the vertices, ``conductivity`` (3, 3), S/m; ``given`` are
+        polylines (p, 3), m, along which the edges run, if they are not to be found.
         """
         problem, arrays = solution.problem, solution.problem.mesh.arrays
         assert arrays is not None
         fixed = tuple(name for name in lithium if name in problem.fixed)
         # Close to an edge even a resistive surface passes hardly any current, compared with the bare lithium.
         blocked = tuple(name for name in arrays.names if name not in problem.fixed)
-        edges = tuple(sharp_edges(arrays, fixed, blocked)) if fixed else ()
+        lines = tuple(line / arrays.unit for line in given)
+        edges = tuple(sharp_edges(arrays, fixed, blocked, lines)) if fixed else ()
         return cls(arrays, edges, not fixed, forces, conductivity)
 
     @cached_property

@@ -32,6 +32,9 @@ LONG = 8
 STEP_BACK = 4.0
 SEEN = np.radians(225.0)
 
+#: A mesh edge belongs to a given polyline if both its ends are nearer to it than this many of its lengths.
+NEAR = 1.0
+
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
 type Flags = NDArray[np.bool_]
@@ -82,12 +85,15 @@ class _Pieces:
         return _Pieces(self.ends[keep], self.advance[keep], self.angle[keep], self.kind[keep])
 
 
-def sharp_edges(arrays: MeshArrays, lithium: tuple[str, ...], insulating: tuple[str, ...]) -> list[SharpEdge]:
+def sharp_edges(
+    arrays: MeshArrays, lithium: tuple[str, ...], insulating: tuple[str, ...], given: tuple[Floats, ...] = ()
+) -> list[SharpEdge]:
     """Return the sharp edges of the lithium, the longest first.
 
     ``lithium`` names the surfaces of fixed potential that are searched, ``insulating`` those that hardly any current
     passes.  Folds count only in long chains, and only if the electrolyte opens as far in a ball of several mesh
-    edges: what goes away when one steps back is noise of a measured surface.
+    edges: what goes away when one steps back is noise of a measured surface.  Where ``given`` names polylines, (p, 3)
+    each in mesh units, the edges along them count and no others, however short.
     """
     names = {arrays.names[name]: name for name in lithium}
     own = np.isin(arrays.tags, list(names))
@@ -96,6 +102,8 @@ def sharp_edges(arrays: MeshArrays, lithium: tuple[str, ...], insulating: tuple[
     rim = sides[:, 1] < 0
     every = [_rims(arrays, ends[rim], sides[rim, 0]), _folds(arrays, ends[~rim], sides[~rim], own)]
     pieces = _Pieces(*(np.concatenate([getattr(p, k) for p in every]) for k in ("ends", "advance", "angle", "kind")))
+    if given:
+        pieces = _along(arrays.points, pieces, given)
     electrolyte = _Electrolyte(arrays)
     found = []
     for kind in np.unique(pieces.kind, axis=0):
@@ -105,6 +113,23 @@ def sharp_edges(arrays: MeshArrays, lithium: tuple[str, ...], insulating: tuple[
             if kind[4] or (len(chain) > LONG and electrolyte.opens(edge)):
                 found.append(edge)
     return sorted(found, key=lambda edge: -float(edge.steps(arrays.points).sum()))
+
+
+def _along(points: Floats, pieces: _Pieces, given: tuple[Floats, ...]) -> _Pieces:
+    """The mesh edges that run along given polylines, within NEAR of their length, all of them certain."""
+    length = np.linalg.norm(np.diff(points[pieces.ends], axis=1)[:, 0], axis=1)
+    if length.size == 0:
+        return pieces
+    marks = []
+    for line in given:
+        for start, end in pairwise(line):
+            count = int(np.clip(2 * np.linalg.norm(end - start) / length.min(), 1, 100_000)) + 1
+            marks.append(start + np.linspace(0, 1, count)[:, None] * (end - start))
+    tree = cKDTree(np.concatenate(marks))
+    near = (tree.query(points[pieces.ends])[0] <= NEAR * length[:, None]).all(axis=1)
+    chosen = pieces.only(near)
+    chosen.kind[:, 4] = 1
+    return chosen
 
 
 def _edges_of(corners: Ints, own: Flags, known: Flags) -> tuple[Ints, Ints]:

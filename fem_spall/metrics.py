@@ -126,8 +126,11 @@ class Evaluation:
     @cached_property
     def edges(self) -> EdgeStudy | None:
         """Sharp edges of the plating lithium; None where the material forces were not computed."""
+        if self.forces is None:
+            return None
+        given = tuple(np.array(line) for line in self.case.metrics.edges)
         tensor = self.case.electrolyte.conductivity.tensor()
-        return None if self.forces is None else EdgeStudy.of(self.solution, self.plating_names, self.forces, tensor)
+        return EdgeStudy.of(self.solution, self.plating_names, self.forces, tensor, given)
 
     @property
     def cross_section(self) -> float:

@@ -117,6 +117,17 @@ def test_the_rim_of_a_sheet() -> None:
     np.testing.assert_allclose(arrays.points[edge.vertices][:, [0, 2]], 10, atol=1e-9)
 
 
+def test_given_edges_are_taken_and_no_others() -> None:
+    """Bug: a polyline far from any fold, or beside it, is taken for an edge, or one that is too short is dropped."""
+    arrays = standing()
+    (found,) = sharp_edges(arrays, ("+z", "sheet"), WALLS)
+    line = arrays.points[found.vertices[:3]]
+    (part,) = sharp_edges(arrays, ("+z", "sheet"), WALLS, (line,))
+    assert set(found.vertices[:3]) <= set(part.vertices) <= set(found.vertices)
+    away = line + np.array([0.0, 0.0, -5.0]) * np.abs(line).max()
+    assert sharp_edges(arrays, ("+z", "sheet"), WALLS, (away,)) == []
+
+
 def test_a_sheet_in_a_mirror_plane() -> None:
     """Bug: the border between lithium and wall in one plane is taken for a flat surface, or for a patch."""
     arrays = halved()
