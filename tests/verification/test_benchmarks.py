@@ -45,6 +45,21 @@ def test_error_bars_hold_and_are_not_empty_promises() -> None:
     assert bars.mean < 5
 
 
+@TOGETHER
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("09b_adaptive_blade", 110_000), ("12b_adaptive_boss", 10_000), ("13b_adaptive_ridge", 10_000),
+     ("14b_adaptive_needle", 10_000), ("oblate_edge", 110_000)],
+)  # fmt: skip
+def test_adaptive_runs_are_frugal(name: str, most: int) -> None:
+    # Catches: a refinement that reaches its accuracy by brute force. After the benchmark itself, which judges accuracy.
+    reports = [report for report in REPORTS if report.name == name]
+    if not reports:
+        pytest.skip("the benchmark has not run in this process")
+    assert max(row.dofs for row in reports[0].comparisons) < most
+
+
 def test_required_cases_are_declared() -> None:
     # Catches: a benchmark folder dropped or its declaration renamed, which would shrink the proof silently.
     cases = {case for benchmark in BENCHMARKS for case in benchmark.declaration.reference_cases}
