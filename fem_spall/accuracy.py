@@ -142,7 +142,7 @@ def errors_of(e: Evaluation, cells: CellErrors) -> dict[str, NDArray[np.float64]
     errors = _scaled_goals(e, cells)
     result = {}
     for name, metric in e.metrics.items():
-        if metric.gradient is not None and metric.value is not None:
+        if metric.gradient is not None:
             result[name] = sum((slope * errors[goal] for goal, slope in metric.gradient.items()), 0 * cells.energy)
     return result
 

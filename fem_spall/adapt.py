@@ -33,7 +33,7 @@ from fem_spall.tip_flux import tip_flux
 __all__ = ["Outcome", "Solved", "finer_mesh", "next_level", "record_of", "solved"]
 
 #: The number of cells grows by at least and at most this factor from level to level.
-SLOWEST, FASTEST = 1.8, 5.0
+SLOWEST, FASTEST = 1.8, 3.0
 #: A level that grew by less shows that the mesher makes fewer cells than the sizes ask for.
 STALLED = 1.3
 #: Bounds of the ratio of cells made to cells asked for.

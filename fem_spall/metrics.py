@@ -314,12 +314,13 @@ def _point(e: Evaluation) -> Iterator[Metric]:
     if e.tip is None:
         return
     value = None if e.tip.value is None else e.tip.value / abs(e.reference)
+    # Known even where the mesh is too coarse for the point value: refinement wants to know where to go.
+    mean = None if e.tip.place is None else float((e.goal("tip") * e.flux.density).sum() / abs(e.reference))
     yield Metric(
         "fef_tip", "largest j/j0 at a vertex of the cracks: the field of the cells round it, weighted by volume, along "
         "the normal of the surface, or the drop across its interfacial resistance", "1", value,
         absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size,
-        check=None if value is None else float((e.goal("tip") * e.flux.density).sum() / abs(e.reference)),
-        gradient=None if value is None else e.per_reference(value, tip=1.0),
+        check=mean, gradient=None if mean is None else e.per_reference(mean, tip=1.0),
     )  # fmt: skip
 
 
