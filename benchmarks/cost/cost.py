@@ -19,7 +19,11 @@ from fem_spall.run import run_case
 HERE = Path(__file__).parent
 #: Benchmark, name of the compared figure in the record, its row in benchmark.yaml, sizes of the coarsest mesh.
 CASES: dict[str, tuple[str, str, dict[str, str]]] = {
-    "12_hemispherical_boss": ("fef_r2um", "flux at the tip, mean over 2 um", {"mesh.size_min": "1.6 um", "mesh.size_max": "1.6 um"}),
+    "12_hemispherical_boss": (
+        "fef_r2um",
+        "flux at the tip, mean over 2 um",
+        {"mesh.size_min": "1.6 um", "mesh.size_max": "1.6 um"},
+    ),
     "20_half_penny": ("crack_current", "current, A", {"mesh.size_min": "400 nm", "mesh.size_max": "2 um"}),
     "oblate_edge": ("fef_tip", "flux at the tip", {"mesh.size_min": "240 nm", "mesh.size_max": "2 um"}),
 }
