@@ -45,6 +45,10 @@ FOLLOWS = (
     (re.compile(r"fef_|flux_q|crack_current|capture_|electrode_advance|edge_"), 1),
     (re.compile(r"dissipation_release"), 2),
 )
+#: Power of the total current in a figure; 0 marks the advance, which has a formula of its own.
+BY_TOTAL = {
+    "total_current": 1, "mean_current_density": 1, "resistance": -1, "area_resistance": -1, "electrode_advance": 0
+}  # fmt: skip
 #: Figures that are currents per area of the meshed wall.
 PER_AREA = re.compile(r"fef_r|flux_q")
 
@@ -236,7 +240,7 @@ def _surface_entry(
     }  # fmt: skip
     changes = {crack: change for crack, change in area_changes(record).items() if crack in reconstructed}
     if not PER_AREA.match(name):
-        return entry | {"absent": "a current does not follow the area of the wall; no estimate by the distances yet"}
+        return entry | _moved_wall(record, name, metric, entry.get("distance_p99_m"))
     if not changes:
         return entry | {"absent": "the area of the given wall is not known"}
     meshed = sum(record["cracks"][crack]["area"] for crack in changes)
@@ -247,6 +251,30 @@ def _surface_entry(
         "difference": metric["value"] * -change,
         "method": "change of the wall's area by meshing: a density is current over measured area",
     }
+
+
+def _moved_wall(record: dict[str, Any], name: str, metric: dict[str, Any], distance: float | None) -> dict[str, Any]:
+    """What it would change to move the meshed wall by the mean distance that restores the given volume.
+
+    Hadamard: at fixed potentials a wall that moves into the electrolyte by ν raises the total current by
+    ∮ ν j² ds / (σ V).
+    """
+    sensitivity, given = record.get("surface_sensitivity"), record["mesh"].get("boolean_volume_m3")
+    area = sum(crack.get("area") or 0.0 for crack in record["cracks"].values())
+    if name not in BY_TOTAL or sensitivity is None or given is None or not area:
+        return {"absent": "only figures of the total current at fixed potentials have an estimate by a moved wall"}
+    mean = (record["geometry"]["electrolyte_volume"] - given) / area
+    power = BY_TOTAL[name]
+    # δ = H − σ A V/I, so dδ = (H − δ) dI/I.
+    scale = (record["electrodes"]["height_m"] - metric["value"]) if power == 0 else power * metric["value"]
+    entry = {
+        "mean_displacement_m": mean,
+        "difference": -scale * sensitivity * mean,
+        "method": "Hadamard's formula for a wall moved by the mean distance that restores the given volume",
+    }
+    if distance is not None:
+        entry["bound"] = abs(scale * sensitivity * distance)  # all of the wall off by the 99 % distance, on one side
+    return entry
 
 
 def _size_entry(case: Case, reconstructed: list[str]) -> dict[str, Any]:

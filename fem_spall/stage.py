@@ -254,6 +254,14 @@ def _broken_identity(identity: dict[str, float]) -> str | None:
     return f"breaks the balance of {', '.join(broken)} (limit {IDENTITY_LIMIT:g})" if broken else None
 
 
+def _sensitivity(e: Evaluation) -> float | None:
+    """Relative change of the total current per metre that the cracks' walls move into the electrolyte, 1/m."""
+    if not e.voltage or not e.crack_names or any(name in e.solution.problem.contact for name in e.crack_names):
+        return None
+    wall = e.flux.only(e.crack_names)
+    return float((wall.hats * wall.density**2).sum() / (e.sigma * e.voltage * e.total_current))
+
+
 def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
     e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
@@ -276,6 +284,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
     return {
         "metrics": {name: metric.record() for name, metric in metrics.items()},
         "cracks": cracks,
+        "surface_sensitivity": _sensitivity(e),
         "geometry": {**geometry, "crack_area": sum(crack["area"] for crack in cracks.values())},
         "currents": {
             "plating": e.total_current,

@@ -43,3 +43,17 @@ def test_the_isolated_hemisphere_from_one_in_a_cell(tmp_path: Path) -> None:
         isolated["electrode_advance"], rel=2e-3
     )
     assert "Isolated, it would give" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_sensitivity_to_a_moved_wall_is_that_of_a_larger_boss(tmp_path: Path) -> None:
+    # Catches: a wrong sign, or the voltage or conductivity twice, in what a moved surface does to the current.
+    source = tmp_path / "cell.yaml"
+    source.write_text(CASE.replace("2 um]}", "2 um]}\nsolver: {errors: false}"), encoding="utf-8")
+    records = []
+    for radius in ("5 um", "5.1 um"):
+        keys = (f"cracks.0.depth={radius}", f"cracks.0.radius={radius}")
+        records.append(run_case(load_case(source, keys), source, tmp_path / radius[:-3]))
+    small, large = (record["metrics"]["total_current"]["value"] for record in records)
+    predicted = 0.1e-6 * sum(record["surface_sensitivity"] for record in records) / 2
+    assert large / small - 1 == pytest.approx(predicted, rel=0.02)
