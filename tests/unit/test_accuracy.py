@@ -230,3 +230,27 @@ def test_what_isolated_lithium_refuses() -> None:
 def test_accuracy_without_errors_is_refused() -> None:
     with pytest.raises(ValidationError, match="accuracy needs error bars"):
         case_of(accuracy={"target": 0.02}, solver={"errors": False})
+
+
+def test_a_refinement_that_makes_bad_cells_is_tried_with_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: one sliver in a million cells ends the refinement, although slightly other sizes have none."""
+    from fem_spall.errors import MeshingError
+    from fem_spall.mesh import worker
+
+    mesh = block_mesh((4, 4, 6))
+    field = SizeField(mesh.points * mesh.unit, mesh.cells, np.full(len(mesh.points), 4 * UM))
+    real, calls = worker.check_mesh, []
+
+    def first_fails(*arguments: Any) -> Any:
+        calls.append(len(arguments[0].cells))
+        if len(calls) == 1:
+            raise MeshingError(43, "mesh", "least quality must be above 0.01", "report this case")
+        return real(*arguments)
+
+    monkeypatch.setattr(worker, "check_mesh", first_fails)
+    finer = worker.refine_mesh(case_of(), mesh, [], field)
+    assert len(calls) == 2
+    assert len(finer.cells) > calls[0] > len(mesh.cells)
+    monkeypatch.setattr(worker, "check_mesh", lambda *_: (_ for _ in ()).throw(MeshingError(43, "mesh", "bad", "")))
+    with pytest.raises(MeshingError, match="bad"):
+        worker.refine_mesh(case_of(), mesh, [], field)
