@@ -15,14 +15,10 @@ from fem_spall.verify import HELD, TABLE_END, TABLE_START, Bars, Report, run_ben
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 BENCHMARKS = find_benchmarks(folder=FOLDER)
+#: What has run; the file runs in one process (pytest --dist loadfile), and its later tests judge all of it.
 REPORTS: list[Report] = []
 
 
-#: Run one after the other in one process, for the last of them judges all.
-TOGETHER = pytest.mark.xdist_group("benchmarks")
-
-
-@TOGETHER
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark_", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_benchmark(benchmark_: Benchmark) -> None:
@@ -31,7 +27,6 @@ def test_benchmark(benchmark_: Benchmark) -> None:
     assert not report.failures, "\n".join([*report.failures, report.table()])
 
 
-@TOGETHER
 @pytest.mark.slow
 def test_error_bars_hold_and_are_not_empty_promises() -> None:
     # Catches: bars that are too small to be true, and bars so large that they say nothing. After all benchmarks.
@@ -45,7 +40,6 @@ def test_error_bars_hold_and_are_not_empty_promises() -> None:
     assert bars.mean < 5
 
 
-@TOGETHER
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "most"),
