@@ -177,7 +177,7 @@ def refuse_other_unit(file: Path, stated: str | None, unit: LengthUnit) -> None:
     """
     if stated is not None and stated != unit:
         reason = f"states itself that its coordinates are in {stated}; got unit: {unit}"
-        cure = f"write unit: {stated}; if the file is wrong about it, save it again, or correct it by place: {{scale: …}}"
+        cure = f"write unit: {stated}; if the file is wrong, save it again, or correct it by place: {{scale: …}}"
         raise InputFileError(12, str(file), reason, cure)
 
 
