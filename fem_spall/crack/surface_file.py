@@ -20,6 +20,7 @@ __all__ = [
     "Placement",
     "SurfaceFile",
     "UserFile",
+    "fitting_units",
     "in_metres",
     "placed_file",
     "refuse_misplaced",
@@ -181,6 +182,13 @@ def refuse_other_unit(file: Path, stated: str | None, unit: LengthUnit) -> None:
         raise InputFileError(12, str(file), reason, cure)
 
 
+def fitting_units(longest: float, unit: LengthUnit, low: float, high: float) -> list[tuple[str, float]]:
+    """Return the units, and lengths in m, with which a length read in another unit lies between two lengths, m."""
+    metre = DECIMALS[unit][0] * 10.0 ** DECIMALS[unit][1]
+    lengths = {u: longest / metre * f * 10.0**e for u, (f, e) in DECIMALS.items() if u != unit}
+    return [(u, x) for u, x in lengths.items() if low < x < high]
+
+
 def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, unit: LengthUnit) -> None:
     """Raise if a surface is far too large or small for the block, or beside it, and say which unit would fit.
 
@@ -193,9 +201,8 @@ def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, uni
     longest, height = float((high - low).max()), max(block.size)
     ratio = longest / height
     if ratio > 100 or ratio < 0.01:
-        metre = DECIMALS[unit][0] * 10.0 ** DECIMALS[unit][1]
-        lengths = {u: longest / metre * f * 10.0**e for u, (f, e) in DECIMALS.items() if u != unit}
-        fitting = [f"with unit {u} it would be {x * 1e6:.3g} um" for u, x in lengths.items() if 0.03 < x / height < 3]
+        better = fitting_units(longest, unit, 0.03 * height, 3 * height)
+        fitting = [f"with unit {u} it would be {x * 1e6:.3g} um" for u, x in better]
         guess = f"is unit: {unit} wrong? {'; '.join(fitting)}" if fitting else "check unit, scale and longest"
         word = f"{ratio:.3g} times as long as" if ratio > 1 else f"{1 / ratio:.3g} times smaller than"
         reason = (
