@@ -166,35 +166,50 @@ def check(case: Path, /, *overrides: str) -> None:
 
 
 @app.command
-def inspect(file: Path, /, *, unit: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings.
+def inspect(
+    file: Path,
+    /,
+    *,
+    unit: str,
+    block: str | None = None,
+    material: str | None = None,
+    thin: str | None = None,
+    vtp: Path | None = None,
+    picture: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings, thin places.
 
     For instance:
 
       fem-spall inspect meshes/crack.stl --unit um
 
+      fem-spall inspect crack.surf --unit um --material Lithium --block '20 um, 30 um, 50 um'
+
+      fem-spall inspect crack.stl --unit um --vtp faults.vtp --picture faults.png
+
     Parameters
     ----------
     file
-        STL, OBJ, PLY or OFF file.
+        STL, OBJ, PLY, OFF or HyperSurface (.surf) file.
     unit
         Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
+    block
+        Lengths of the electrolyte block along x, y and z, to compare the bounding box with.
+    material
+        Which material of a HyperSurface, if it has several.
+    thin
+        Report gaps and walls thinner than this length; by default half the mean edge.
+    vtp
+        Write the surface for ParaView, in um, with a cell array for each fault.
+    picture
+        Draw the surface with its faults coloured, as a PNG.
     as_json
         Print JSON.
     """
-    from typing import cast, get_args
+    from fem_spall.inspection import inspect_session
 
-    from fem_spall.crack.inspect_surface import inspect_surface
-    from fem_spall.crack.surface_file import LengthUnit
-
-    units = get_args(LengthUnit.__value__)
-    if unit not in units:
-        reason = f"must be one of {', '.join(units)}; got {unit!r}"
-        raise CaseError(10, "--unit", reason, "write for instance --unit um")
-    from fem_spall.summary import surface_lines
-
-    found = inspect_surface(file, cast(LengthUnit, unit))
-    print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(surface_lines(found)))
+    inspect_session(file, unit, block, material, thin, vtp, picture, as_json=as_json)
 
 
 @app.command

@@ -140,11 +140,12 @@ def _run(
 ) -> dict[str, Any]:
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
-    result.write_text("case.resolved.yaml", write_case(_self_contained(case, result)))
     result.write_text("case.yaml", source.read_text())
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
     surfaces = build_surfaces(case)
+    # Files are copied once they are known to be surfaces: whatever else they are may be a terabyte.
+    result.write_text("case.resolved.yaml", write_case(_self_contained(case, result)))
     seconds["surface"] = time.perf_counter() - begin
 
     clock = time.perf_counter()

@@ -126,13 +126,19 @@ def surface_lines(found: Mapping[str, Any]) -> Iterator[str]:
         if key == "refusal":
             continue
         if isinstance(value, Mapping) and "count" in value:
-            places = ", ".join(f"({_shown(place)})" for place in value.get("at_um", ()))
-            yield f"{word}: {value['count']:,}" + (f", such as at {places} um" if places else "")
+            yield f"{word}: {_fault(value)}"
         elif key == "repairs":
             yield "repairs a run would make:" + ("" if value else " none")
             yield from (f"  {_repair(entry)}" for entry in value)
+        elif key == "bodies":
+            yield "bodies, the three largest and the smallest:" if len(value) > 1 else "body:"
+            for body in value:
+                size = f"{body['volume_um3']:.6g} um^3, {body['triangles']:,} triangles"
+                yield f"  {size}, at ({_shown(body['at_um'])}) um"
         elif key == "bounding_box_um":
             yield f"bounding box um: ({_shown(value[0])}) to ({_shown(value[1])})"
+        elif isinstance(value, Mapping):
+            yield f"{word}: {', '.join(f'{side} by {_shown(x)}' for side, x in value.items()) or 'none'}"
         else:
             yield f"{word}: {_shown(value)}"
     refusal = found.get("refusal")
@@ -141,6 +147,18 @@ def surface_lines(found: Mapping[str, Any]) -> Iterator[str]:
     )
     if found.get("sheet"):
         yield "         it is an open sheet, which `kind: interface_file` takes"
+
+
+def _fault(value: Mapping[str, Any]) -> str:
+    """Count of a fault, how bad it is, and where."""
+    places = ", ".join(f"({_shown(place)})" for place in value.get("at_um", ()))
+    text = f"{value['count']:,}"
+    if "below_um" in value:
+        text += f" faces below {value['below_um']:g} um"
+    if "narrowest_um" in value:
+        text += f", the narrowest {value['narrowest_um']:g} um"
+    text += f", such as at {places} um" if places else ""
+    return text + (f" (undecided: {value['undecided']})" if "undecided" in value else "")
 
 
 def _repair(entry: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ LAYERS = (
     ("verify", "converge", "estimate", "terminal"),
     ("summary",),
     ("doctor",),
-    ("studies", "refusal"),
+    ("inspection", "studies", "refusal"),
     ("cli",),
     ("__main__",),
 )

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["crossing_faces"]
+from fem_spall.errors import GeometryError
+
+__all__ = ["close_pairs", "crossing_faces"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -19,6 +21,9 @@ type Ints = NDArray[np.int64]
 CHUNK = 1_000_000  # pairs of boxes looked at together: about 100 MB
 FLAT = 1e-12  # distances below this part of the bounding box are rounding: the point lies in the plane
 OVERLAP = 1e-9  # coplanar triangles must overlap by this much of the bounding box
+ENOUGH = 100_000  # crossing pairs, after which no more are looked for
+PAIRS_A_FACE = 200  # close pairs a face; compact triangles have about 10
+MORE_PAIRS = 20_000_000  # close pairs of small surfaces; about 20 s
 
 
 def crossing_faces(vertices: Floats, faces: Ints) -> Ints:
@@ -26,29 +31,45 @@ def crossing_faces(vertices: Floats, faces: Ints) -> Ints:
 
     Two faces cross if an edge of one runs through the inside of the other; faces of one
     plane overlap if their common area is not zero.  Touching does not count, neither
-    along shared edges and corners nor elsewhere.
+    along shared edges and corners nor elsewhere.  After :data:`ENOUGH` pairs no more are
+    looked for.
+
+    Raises
+    ------
+    GeometryError
+        If so many faces lie close to so many others that the search would take minutes.
     """
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     corners = ((vertices - (low + high) / 2) / max(float((high - low).max()), 1e-300))[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-300)[:, None]
     found = [np.empty((0, 2), dtype=np.int64)]
-    for pairs in _close_pairs(corners):
+    count = 0
+    for pairs in close_pairs(corners):
         crossing = _overlap_in_plane(corners, normals, pairs)
         for one, other in (pairs.T, pairs.T[::-1]):
             crossing |= _pierce(corners, normals, faces, one, other)
         found.append(np.sort(pairs[crossing], axis=1))
+        count += len(found[-1])
+        if count >= ENOUGH:
+            break
     pairs = np.concatenate(found)
     return pairs[np.lexsort(pairs.T[::-1])]
 
 
-def _close_pairs(corners: Floats) -> Iterator[Ints]:
-    """Pairs of faces whose boxes overlap, (k, 2) int at a time, by a binary tree of boxes.
+def close_pairs(corners: Floats, margin: float = 0.0) -> Iterator[Ints]:
+    """Yield pairs of faces whose boxes come closer than ``margin``, (k, 2) int at a time, by a binary tree of boxes.
 
-    The faces are put in Z-order, so that every aligned run of 2^k of them is a compact
-    patch; pairs of patches are split until they are pairs of faces.
+    The corners (m, 3, 3) must lie in a cube of side one about the origin.  The faces are put
+    in Z-order, so that every aligned run of 2^k of them is a compact patch; pairs of patches
+    are split until they are pairs of faces.
+
+    Raises
+    ------
+    GeometryError
+        If there are too many.
     """
-    lows, highs = corners.min(axis=1), corners.max(axis=1)
+    lows, highs = corners.min(axis=1) - margin / 2, corners.max(axis=1) + margin / 2
     order = np.argsort(_z_order((lows + highs) / 2), kind="stable")
     depth = max(int(len(order) - 1).bit_length(), 1)
     low = np.full((2**depth, 3), np.inf)
@@ -59,9 +80,14 @@ def _close_pairs(corners: Floats) -> Iterator[Ints]:
         low, high = np.minimum(low[::2], low[1::2]), np.maximum(high[::2], high[1::2])
         levels.append((low, high))
     stack = [(depth, np.zeros((1, 2), dtype=np.int64))]
+    left = PAIRS_A_FACE * len(corners) + MORE_PAIRS
     while stack:
         level, pairs = stack.pop()
         if level == 0:
+            left -= len(pairs)
+            if left < 0:
+                reason = "must have triangles that lie close to few others; too many lie close to each other"
+                raise GeometryError(39, "surface", reason, "remesh it to compact triangles, or repair it in an editor")
             yield order[pairs[pairs[:, 0] != pairs[:, 1]]]
             continue
         if len(pairs) > CHUNK:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from fem_spall.errors import InputFileError
 
-__all__ = ["as_floats", "as_polygon", "decoded", "fans", "shown"]
+__all__ = ["as_floats", "as_integer", "as_polygon", "decoded", "shown"]
 
 type Floats = NDArray[np.float64]
-type Ints = NDArray[np.int64]
 
 
 def decoded(path: Path, data: bytes) -> str:
@@ -46,7 +44,8 @@ def as_floats(words: Sequence[str], place: Callable[[int], str]) -> Floats:
     except ValueError:
         k = next(k for k, word in enumerate(words) if not _is_float(word))
     else:
-        k = next((k for k, word in enumerate(words) if "_" in word), -1)  # Python reads 1_000, no mesh writer means it
+        # Python reads 1_000 and Arabic digits, no mesh writer means them.
+        k = next((k for k, word in enumerate(words) if "_" in word or not word.isascii()), -1)
         if k < 0:
             return values
     if re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", words[k]):
@@ -63,33 +62,18 @@ def _is_float(word: str) -> bool:
     return True
 
 
+def as_integer(word: str) -> int | None:
+    """Return a whole number in plain digits, None if it is anything else."""
+    digits = word[1:] if word[:1] in ("-", "+") else word
+    return int(word) if digits.isdigit() and digits.isascii() and len(digits) < 4000 else None
+
+
 def as_polygon(words: Sequence[str], place: str) -> list[int]:
     """Return the corners of a polygon given as its number of corners and their indices; colours may follow."""
-    try:
-        count = int(words[0])
-        corners = [int(word) for word in words[1 : 1 + max(count, 0)]]
-    except (ValueError, IndexError):
-        count, corners = 0, []
-    if count < 3 or len(corners) != count:
+    count = as_integer(words[0]) if words else None
+    found = [as_integer(word) for word in words[1 : 1 + max(count or 0, 0)]]
+    corners = [index for index in found if index is not None]
+    if count is None or count < 3 or len(corners) != count:
         reason = f"a face must give its number of corners, three or more, and list them; got {shown(' '.join(words))}"
         raise InputFileError(7, place, reason, "export the surface again")
     return corners
-
-
-def fans(polygons: Iterable[Sequence[int]], vertices: int, place: Callable[[int], str]) -> Ints:
-    """Return the triangles, (m, 3) int, that fan out from the first corner of each polygon.
-
-    Raises
-    ------
-    InputFileError
-        If an index is not one of ``vertices``; ``place`` names where polygon k stands.
-    """
-    triangles: list[tuple[int, int, int]] = []
-    for k, corners in enumerate(polygons):
-        if min(corners) < 0 or max(corners) >= vertices:
-            wrong = max(corners) if max(corners) >= vertices else min(corners)
-            reason = f"must use one of the {vertices} vertices; got the index {wrong} (counted from 0)"
-            raise InputFileError(9, place(k), reason, "the file is cut off or damaged: export it again")
-        first = corners[0]
-        triangles += [(first, b, c) for b, c in itertools.pairwise(corners[1:])]
-    return np.array(triangles, dtype=np.int64).reshape(-1, 3)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.crack.mesh_words import as_floats, as_polygon, decoded, fans, shown
+from fem_spall.crack.mesh_words import as_floats, as_polygon, decoded, shown
+from fem_spall.crack.polygons import PolygonMesh
 from fem_spall.errors import InputFileError
 
-__all__ = ["read_ply"]
+__all__ = ["is_text_ply", "read_ply"]
 
 TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
@@ -41,26 +42,55 @@ class _Element:
         """Bytes of a record with empty lists."""
         return sum(int(one[-1][1:]) for one in self.properties)
 
+    @property
+    def largest(self) -> int:
+        """Bytes of a record with lists as long as their counts can say."""
+        lists = sum(((1 << 8 * int(one[2][1:])) - 1) * int(one[1][1:]) for one in self.properties if len(one) == 3)
+        return self.smallest + lists
 
-def read_ply(path: Path, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return vertices (n, 3) and triangles (m, 3) of the bytes of a PLY file.
+
+def is_text_ply(path: Path, head: bytes, size: int) -> bool:
+    """Return whether a PLY file is text, after comparing its size with what its first bytes announce.
+
+    Raises
+    ------
+    InputFileError
+        If it is too short or too long for its records, or its header is not as the format wants it.
+    """
+    form, elements, start = _header(path, head)
+    # A record in text form has two bytes for each of its entries, or one where there is no next one.
+    least = sum(one.count * (2 * len(one.properties) if form == "ascii" else one.smallest) for one in elements) - 1
+    most = sum(one.count * one.largest for one in elements)
+    announced = ", ".join(f"{one.count} of '{one.name}'" for one in elements)
+    if size - start < least:
+        reason = f"its header announces {announced}, {least} bytes or more; got {size - start}: the file is cut off"
+        raise InputFileError(6, str(path), reason, AGAIN)
+    if form != "ascii" and size - start > most:
+        reason = f"its header announces {announced}, at most {most} bytes; got {size - start}: it goes on after them"
+        raise InputFileError(6, str(path), reason, AGAIN)
+    return form == "ascii"
+
+
+def read_ply(path: Path, data: bytes) -> PolygonMesh:
+    """Return vertices and polygons of the bytes of a PLY file.
 
     Raises
     ------
     InputFileError
         If the header, the counts or a record are not as the format wants them.
     """
-    end = re.search(rb"(?m)^[ \t]*end_header[ \t]*(\r\n|\n|\r)", data[:65536])
+    form, elements, start = _header(path, data)
+    if form == "ascii":
+        return _ascii(path, decoded(path, data[start:]), elements, len(decoded(path, data[:start]).split("\n")) - 1)
+    return _binary(path, data[start:], elements, "<" if form == "binary_little_endian" else ">")
+
+
+def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
+    """Form, elements, and where the records begin."""
+    end = re.search(rb"(?:^|[\r\n])[ \t]*+end_header[ \t]*+(\r\n|\n|\r)", data[:65536])
     if end is None:
         raise InputFileError(7, str(path), "must have a PLY header that ends with 'end_header'", AGAIN)
-    form, elements = _header(path, decoded(path, data[: end.start()]))
-    body = data[end.end() :]
-    if form == "ascii":
-        return _ascii(path, decoded(path, body), elements, data.count(b"\n", 0, end.end()))
-    return _binary(path, body, elements, "<" if form == "binary_little_endian" else ">")
-
-
-def _header(path: Path, text: str) -> tuple[str, list[_Element]]:
+    text = decoded(path, data[: end.start()])
     form = ""
     elements: list[_Element] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -77,6 +107,9 @@ def _header(path: Path, text: str) -> tuple[str, list[_Element]]:
                 elements[-1].properties.append((name, TYPES[kind]))
             case _:
                 raise InputFileError(7, f"{path}, line {number}", f"must be a PLY header; got {shown(line)}", AGAIN)
+    empty = next((one for one in elements if one.count and not one.properties), None)
+    if empty is not None:
+        raise InputFileError(7, str(path), f"must say what a record '{empty.name}' holds; got no property", AGAIN)
     if not form:
         raise InputFileError(7, str(path), "must name its format (ascii or binary, version 1.0)", AGAIN)
     for name, wanted in (("vertex", ("x",)), ("vertex", ("y",)), ("vertex", ("z",)), ("face", CORNERS)):
@@ -85,12 +118,10 @@ def _header(path: Path, text: str) -> tuple[str, list[_Element]]:
             got = ", ".join(one.name for one in elements) or "none"
             reason = f"must have one element '{name}' with '{wanted[0]}'; got the elements {got}"
             raise InputFileError(7, str(path), reason, AGAIN)
-    return form, elements
+    return form, elements, end.end()
 
 
-def _ascii(
-    path: Path, text: str, elements: list[_Element], header: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _ascii(path: Path, text: str, elements: list[_Element], header: int) -> PolygonMesh:
     """One record a line."""
     rows = [(number, words) for number, line in enumerate(text.split("\n"), header + 1) if (words := line.split())]
     need = sum(one.count for one in elements)
@@ -113,12 +144,10 @@ def _ascii(
             polygons = [as_polygon(words[len(before) :], f"{path}, line {number}") for number, words in mine]
             places = [number for number, _ in mine]
     vertices = as_floats(numbers, lambda k: f"{path}, line {lines[k // 3]}").reshape(-1, 3)
-    return vertices, fans(polygons, len(vertices), lambda k: f"{path}, line {places[k]}")
+    return PolygonMesh(vertices, polygons, lambda k: f"{path}, line {places[k]}")
 
 
-def _binary(
-    path: Path, body: bytes, elements: list[_Element], order: str
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _binary(path: Path, body: bytes, elements: list[_Element], order: str) -> PolygonMesh:
     """Records one after the other; counts are checked against the bytes left before anything is read."""
     columns: dict[str, dict[str, Any]] = {}
     position = 0
@@ -135,7 +164,7 @@ def _binary(
     short = next((k for k, corners in enumerate(polygons) if len(corners) < 3), None)
     if short is not None:
         raise InputFileError(7, f"{path}, face {short + 1}", "a face must have three corners or more", AGAIN)
-    return vertices, fans(polygons, len(vertices), lambda k: f"{path}, face {k + 1}")
+    return PolygonMesh(vertices, polygons, lambda k: f"{path}, face {k + 1}")
 
 
 def _records(path: Path, body: bytes, position: int, one: _Element, order: str) -> tuple[dict[str, Any], int]:

@@ -11,11 +11,21 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
-from fem_spall.errors import GeometryError
+from fem_spall.errors import GeometryError, InputFileError
 from fem_spall.model import Model
 from fem_spall.quantity import Angle, Length, PositiveLength
 
-__all__ = ["LengthUnit", "Placement", "SurfaceFile", "UserFile", "in_metres", "placed_file", "refuse_misplaced"]
+__all__ = [
+    "LengthUnit",
+    "Placement",
+    "SurfaceFile",
+    "UserFile",
+    "fitting_units",
+    "in_metres",
+    "placed_file",
+    "refuse_misplaced",
+    "refuse_other_unit",
+]
 
 type LengthUnit = Literal["nm", "um", "mm", "cm", "m", "inch"]
 
@@ -133,18 +143,19 @@ def _rotated(x: NDArray[np.float64], angles: tuple[float, float, float]) -> NDAr
 
 
 def placed_file(
-    file: Path, unit: LengthUnit, place: Placement
+    file: Path, unit: LengthUnit, place: Placement, material: str | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[str, Any]]:
     """Return vertices (n, 3) float, m, and faces (m, 3) of a file at their place, and where they come from.
 
     Raises
     ------
     InputFileError
-        If the file cannot be read.
+        If the file cannot be read, or states another unit itself.
     """
     from fem_spall.crack.mesh_readers import read_mesh
 
-    raw = read_mesh(file)
+    raw = read_mesh(file, material)
+    refuse_other_unit(file, raw.unit, unit)
     source = {
         "file": file.name,
         "sha256": raw.sha256,
@@ -152,9 +163,30 @@ def placed_file(
         "unit": unit,
         "triangles": len(raw.faces),
         "notes": list(raw.notes),
-    }
+    } | ({} if material is None else {"material": material})
     vertices, faces = place.apply(in_metres(raw.vertices, unit), raw.faces)
     return vertices, faces, source
+
+
+def refuse_other_unit(file: Path, stated: str | None, unit: LengthUnit) -> None:
+    """Raise if a file states itself that its coordinates are in another unit; most formats state none.
+
+    Raises
+    ------
+    InputFileError
+        See above.
+    """
+    if stated is not None and stated != unit:
+        reason = f"states itself that its coordinates are in {stated}; got unit: {unit}"
+        cure = f"write unit: {stated}; if the file is wrong, save it again, or correct it by place: {{scale: …}}"
+        raise InputFileError(12, str(file), reason, cure)
+
+
+def fitting_units(longest: float, unit: LengthUnit, low: float, high: float) -> list[tuple[str, float]]:
+    """Return the units, and lengths in m, with which a length read in another unit lies between two lengths, m."""
+    metre = DECIMALS[unit][0] * 10.0 ** DECIMALS[unit][1]
+    lengths = {u: longest / metre * f * 10.0**e for u, (f, e) in DECIMALS.items() if u != unit}
+    return [(u, x) for u, x in lengths.items() if low < x < high]
 
 
 def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, unit: LengthUnit) -> None:
@@ -169,9 +201,8 @@ def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, uni
     longest, height = float((high - low).max()), max(block.size)
     ratio = longest / height
     if ratio > 100 or ratio < 0.01:
-        metre = DECIMALS[unit][0] * 10.0 ** DECIMALS[unit][1]
-        lengths = {u: longest / metre * f * 10.0**e for u, (f, e) in DECIMALS.items() if u != unit}
-        fitting = [f"with unit {u} it would be {x * 1e6:.3g} um" for u, x in lengths.items() if 0.03 < x / height < 3]
+        better = fitting_units(longest, unit, 0.03 * height, 3 * height)
+        fitting = [f"with unit {u} it would be {x * 1e6:.3g} um" for u, x in better]
         guess = f"is unit: {unit} wrong? {'; '.join(fitting)}" if fitting else "check unit, scale and longest"
         word = f"{ratio:.3g} times as long as" if ratio > 1 else f"{1 / ratio:.3g} times smaller than"
         reason = (
@@ -186,11 +217,12 @@ def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, uni
 
 
 class SurfaceFile(TriangulatedCrack):
-    """A closed surface from an STL, OBJ, PLY or OFF file."""
+    """A closed surface from an STL, OBJ, PLY, OFF or HyperSurface (.surf) file, which may hold several materials."""
 
     kind: Literal["surface_file"]
     file: UserFile
     unit: LengthUnit
+    material: str | None = None
     place: Placement = Placement()
 
     def surface(self, block: Block) -> CrackSurface:
@@ -206,7 +238,7 @@ class SurfaceFile(TriangulatedCrack):
         from fem_spall.crack.repair import repair
 
         where = f"crack {self.name} ({self.file.name})"
-        vertices, faces, source = placed_file(self.file, self.unit, self.place)
+        vertices, faces, source = placed_file(self.file, self.unit, self.place, self.material)
         refuse_misplaced(where, vertices, block, self.unit)
         good = repair(vertices, faces, where)
         return CrackSurface.canonical(good.vertices, good.faces, repairs=tuple(good.repairs), provenance=source)

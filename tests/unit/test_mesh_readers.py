@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fem_spall.crack.input_file import HEAD, open_input
 from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.errors import InputFileError
 
@@ -104,16 +107,6 @@ def test_the_content_decides_the_format(tmp_path: Path) -> None:
     assert "'.stl'" in mesh.notes[0]
 
 
-def test_polygons_become_fans(tmp_path: Path) -> None:
-    """Bug: only the first three corners of a quadrilateral are kept."""
-    quad = read_mesh(save(tmp_path, "quad.obj", obj("f 1 2 3 4\n")))
-    assert quad.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
-    mixed = ply("binary_little_endian").replace(b"face 4", b"face 1")
-    cut = mixed.index(b"end_header\n") + 11 + 4 * 16
-    quad = read_mesh(save(tmp_path, "quad.ply", mixed[:cut] + struct.pack("<B4i", 4, 0, 1, 2, 3)))
-    assert quad.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
-
-
 def test_stl_corners_are_joined_and_signed_zero_is_one_place(tmp_path: Path) -> None:
     """Bug: -0.0 and 0.0 stay two corners and leave a slit."""
     mesh = read_mesh(save(tmp_path, "zero.stl", stl_ascii().replace("vertex 0 0 0", "vertex -0.0 0 -0", 1)))
@@ -127,6 +120,12 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "picture.stl": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
     "pointer.stl": ("version https://git-lfs.example/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer"),
     "packed.stl": (gzip.compress(stl_binary()), "gzip"),
+    "commented_page.stl": ("\n <!-- saved -->\n<html></html>", "HTML page"),
+    "photo.stl": (b"\xff\xd8\xff\xe0" + bytes(100), "JPEG picture"),
+    "paper.stl": (b"%PDF-1.7\n" + bytes(100), "PDF document"),
+    "volume.stl": (b"\x93NUMPY\x01\0" + bytes(100), "NumPy array; a stack of images is kind: image_stack"),
+    "labels.am": (b"# AmiraMesh BINARY 2.1\n", "AmiraMesh file, such as a label field; .*image_stack"),
+    "tar.stl": (bytes(257) + b"ustar" + bytes(100), "tar archive"),
     "archive.stl": (b"PK\x03\x04" + bytes(100), "zip archive"),
     "stack.stl": (b"II*\0" + bytes(100), "TIFF"),
     "utf16.stl": (stl_ascii().encode("utf-16"), "UTF-16"),
@@ -150,6 +149,14 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "too_negative.obj": (obj("f -5 1 2\n"), "line 8: .*got -5"),
     "two_corners.obj": (obj("f 1 2\n"), "line 8: a face must have three corners"),
     "spline.obj": (obj("curv 0 1 1 2\n"), "line 8: only vertices and polygons"),
+    "letters.obj": (obj("f 1 2 x\n"), "line 8: a corner must be an index; got 'x'"),
+    "underscores.obj": (obj("f 1 2 0_3\n"), "line 8: a corner must be an index; got '0_3'"),
+    "arabic.obj": (obj().replace("0.25", "٣"), "line 7: must be a number"),
+    "after_joined.obj": (obj("f 1 2 \\\n3\nf 1 2 9\n"), "line 10: must use one of the 4 vertices"),
+    "tail.off": (off() + "3 0 1 2\n", "got 9 lines: the file goes on after its last face"),
+    "no_properties.ply": (
+        ply("ascii").replace(b"element face", b"element part 9\nelement face"), "what a record 'part' holds"
+    ),
     "short.off": (off().replace("4 4 6", "400000000000 4 6"), "announces 400000000000 vertices"),
     "beyond.off": (off().replace("3 2 0 3", "3 2 0 4"), "line 11: must use one of the 4 vertices"),
     "polygon.off": (off().replace("3 2 0 3", "7 2 0 3"), "line 11: a face must give its number of corners"),
@@ -181,13 +188,75 @@ def test_missing_file_folder_and_device(tmp_path: Path) -> None:
             read_mesh(path)
 
 
-def test_a_sparse_giant_is_refused_unread(tmp_path: Path) -> None:
-    """Bug: a file of a terabyte is loaded before its size is looked at."""
-    path = tmp_path / "giant.stl"
-    with path.open("wb") as file:
-        file.truncate(2**40)
-    with pytest.raises(InputFileError, match=r"at most 2 GiB; got 1024\.0 GiB"):
+def test_pipes_loops_and_closed_doors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: reading a pipe waits for a writer for ever, or a loop of links is a traceback."""
+    pipe, loop, dangling = tmp_path / "pipe.stl", tmp_path / "loop.stl", tmp_path / "dangling.stl"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    dangling.symlink_to(tmp_path / "gone.stl")
+    for path, message in ((pipe, "device or pipe"), (loop, "cannot be opened"), (dangling, "no such file")):
+        with pytest.raises(InputFileError, match=message):
+            read_mesh(path)
+    with pytest.raises(InputFileError, match=r"cannot be opened \(.*null"):
+        read_mesh(Path("a\0.stl"))
+
+    def closed(*arguments: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", closed)
+    with pytest.raises(InputFileError, match=r"cannot be opened \(Permission denied\); check its permissions"):
+        read_mesh(save(tmp_path, "a.stl", stl_binary()))
+
+
+def test_files_beside_an_obj_are_not_opened(tmp_path: Path) -> None:
+    """Bug: a material file is opened, which here would wait for ever."""
+    os.mkfifo(tmp_path / "absent.mtl")
+    assert len(read_mesh(save(tmp_path, "a.obj", obj())).faces) == 4
+
+
+GIANTS = {
+    "zeros.stl": (b"", "announces 0 facets, which take 84 bytes; got 1099511627776"),
+    "four_billion.stl": (bytes(80) + b"\xff\xff\xff\xff", "announces 4294967295 facets"),
+    "solid.stl": (b"solid a\n", "header announces 0 facets"),
+    "text.stl": (b"solid a\n" + b" " * HEAD, "at most 0.5 GiB of text; got 1024.0 GiB"),
+    "a.obj": (b"v 0 0 0\n" + b" " * HEAD, "at most 0.5 GiB of text"),
+    "b.off": (b"OFF\n4 4 6\n", "at most 0.5 GiB of text"),
+    "few.ply": (ply("binary_little_endian"), "at most 4148 bytes; got 10995116.*goes on after them"),
+    "many.ply": (
+        ply("binary_big_endian").replace(b"face 4", b"face 999999999999999"),
+        "999999999999999 of 'face', .* the file is cut off",
+    ),
+    "c.surf": (b"# HyperSurface 0.1 BINARY\n", "at most 2 GiB; got 1024.0 GiB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIANTS)
+def test_a_sparse_giant_is_refused_unread(tmp_path: Path, name: str) -> None:
+    """Bug: a file of a terabyte is loaded before its size is compared with what it announces."""
+    content, message = GIANTS[name]
+    path = save(tmp_path, name, content)
+    os.truncate(path, 2**40)
+    tracemalloc.start()
+    with pytest.raises(InputFileError, match=message):
         read_mesh(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_text_with_a_zero_byte_far_inside_is_named(tmp_path: Path) -> None:
+    """Bug: binary data in the middle of a text are read as something."""
+    text = stl_ascii().encode() + b" " * (2 * HEAD) + b"\0"
+    with pytest.raises(InputFileError, match=f"must be text; got binary data from byte {len(text) - 1} on"):
+        read_mesh(save(tmp_path, "a.stl", text))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    """Bug: half of one surface and half of another get one hash."""
+    path = save(tmp_path, "a.stl", stl_binary())
+    with open_input(path) as file:
+        file.size += 50  # it was longer when it was opened
+        with pytest.raises(InputFileError, match="must stay as it is while it is read"):
+            file.read(text=False)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
