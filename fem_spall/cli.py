@@ -166,19 +166,25 @@ def check(case: Path, /, *overrides: str) -> None:
 
 
 @app.command
-def inspect(file: Path, /, *, unit: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings.
+def inspect(
+    file: Path, /, *, unit: str, array: str | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False
+) -> None:
+    """Say what a crack surface is and what is wrong with it, or what an image stack holds.
 
     For instance:
 
       fem-spall inspect meshes/crack.stl --unit um
 
+      fem-spall inspect meshes/fib_stack.tif --unit um
+
     Parameters
     ----------
     file
-        STL, OBJ, PLY or OFF file.
+        STL, OBJ, PLY or OFF file; or TIFF, NRRD, NPY, NPZ, Amira label field, Zarr or folder of slices.
     unit
         Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
+    array
+        Which array of an image stack that has several.
     as_json
         Print JSON.
     """
@@ -191,8 +197,15 @@ def inspect(file: Path, /, *, unit: str, as_json: Annotated[bool, Parameter(name
     if unit not in units:
         reason = f"must be one of {', '.join(units)}; got {unit!r}"
         raise CaseError(10, "--unit", reason, "write for instance --unit um")
+    from fem_spall.crack.stack_readers import is_stack
     from fem_spall.summary import surface_lines
 
+    if is_stack(file):
+        from fem_spall.crack.inspect_stack import inspect_stack, stack_lines
+
+        stack = inspect_stack(file, cast(LengthUnit, unit), array)
+        print(json.dumps(stack, indent=1) if as_json else "\n".join(stack_lines(stack)))
+        return
     found = inspect_surface(file, cast(LengthUnit, unit))
     print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(surface_lines(found)))
 

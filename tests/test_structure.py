@@ -38,7 +38,7 @@ LAYERS = (
     ("edges", "metric"),
     ("intensity",),
     ("edge_figures",),
-    ("metrics",),
+    ("metrics", "voxel_error"),
     ("accuracy", "model_error", "output."),
     ("adapt",),
     ("warn", "stage"),

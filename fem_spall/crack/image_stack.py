@@ -231,10 +231,30 @@ def _contoured(
             "voxels": round(bodies.volumes[name] / grid.volume),
             "surface_over_voxels": left[number],
             "filter_length_voxels": length,
+            "first_of_stack": first,
         }
+        if first:
+            report["told"] = _told(report, bodies)
         repairs = (*(bodies.repairs if first else ()), *good.repairs)
         surfaces[name] = CrackSurface.canonical(good.vertices, good.faces, repairs=repairs, provenance=report)
     return surfaces
+
+
+def _told(report: dict[str, Any], bodies: Bodies) -> list[str]:
+    """What a user should see of how an image was read, a line each."""
+    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_in_image_m"])
+    shape = " x ".join(map(str, report["shape_xyz"]))
+    faces, corners = report["connectivity"]["6"], report["connectivity"]["26"]
+    lines = [
+        f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
+        f"{voxel} nm ({report['voxel_from']}) along x, y, z",
+        f"lithium connected to the plating electrode {faces['connected_m3'] * 1e18:.4g} um3 by faces, "
+        f"{corners['connected_m3'] * 1e18:.4g} um3 by edges and corners too; isolated pieces "
+        f"{faces['isolated_pieces']} ({faces['isolated_m3'] * 1e18:.3g} um3) and {corners['isolated_pieces']} "
+        f"({corners['isolated_m3'] * 1e18:.3g} um3)",
+    ]
+    lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in bodies.repairs]
+    return [*report["notes"], *lines]
 
 
 def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
