@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, CrackKind
 from fem_spall.electrolyte import Electrolyte
+from fem_spall.errors import CaseError
 from fem_spall.model import Model
 from fem_spall.quantity import CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
 
@@ -200,6 +201,21 @@ class Case(Model):
                     f"Known are {', '.join(sorted(known))}"
                 )
         return self
+
+    def expanded(self) -> Case:
+        """The case with every crack that stands for several, such as an image stack, replaced by them.
+
+        Raises
+        ------
+        SpallError
+            Whatever keeps a file from being read.
+        """
+        parts = tuple(part for crack in self.cracks for part in crack.parts(self.block, self.mesh.memory_limit))
+        names = [part.name for part in parts]
+        if twice := {name for name in names if names.count(name) > 1}:
+            reason = f"two bodies are named {min(twice)!r}, one of them found in an image stack"
+            raise CaseError(4, "cracks", reason, "give the other crack another name")
+        return self.model_copy(update={"cracks": parts})
 
     @property
     def block(self) -> Block:

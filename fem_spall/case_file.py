@@ -122,6 +122,10 @@ def case_hash(case: Case) -> str:
 
 
 def _file_hash(path: Path) -> str:
+    if path.is_dir():  # a stack of slices, or Zarr
+        inner = sorted(file for file in path.rglob("*") if file.is_file())
+        told = "".join(f"{file.relative_to(path).as_posix()}\0{_file_hash(file)}\n" for file in inner)
+        return hashlib.sha256(told.encode()).hexdigest()
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -173,12 +173,13 @@ def inspect(
     unit: str,
     block: str | None = None,
     material: str | None = None,
+    array: str | None = None,
     thin: str | None = None,
     vtp: Path | None = None,
     picture: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings, thin places.
+    """Say what a crack surface is and what is wrong with it, or what an image stack holds.
 
     For instance:
 
@@ -188,16 +189,21 @@ def inspect(
 
       fem-spall inspect crack.stl --unit um --vtp faults.vtp --picture faults.png
 
+      fem-spall inspect meshes/fib_stack.tif --unit um
+
     Parameters
     ----------
     file
-        STL, OBJ, PLY, OFF or HyperSurface (.surf) file.
+        STL, OBJ, PLY, OFF or HyperSurface (.surf) file; or TIFF, NRRD, NPY, NPZ, Amira label field, Zarr or folder of
+        slices.
     unit
         Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
     block
         Lengths of the electrolyte block along x, y and z, to compare the bounding box with.
     material
         Which material of a HyperSurface, if it has several.
+    array
+        Which array of an image stack that has several.
     thin
         Report gaps and walls thinner than this length; by default half the mean edge.
     vtp
@@ -209,7 +215,7 @@ def inspect(
     """
     from fem_spall.inspection import inspect_session
 
-    inspect_session(file, unit, block, material, thin, vtp, picture, as_json=as_json)
+    inspect_session(file, unit, block, material, array, thin, vtp, picture, as_json=as_json)
 
 
 @app.command

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from fem_spall.crack.base import Block
+from fem_spall.crack.inspect_stack import inspect_stack, stack_lines
 from fem_spall.crack.inspect_surface import inspect_surface
+from fem_spall.crack.stack_readers import is_stack
 from fem_spall.crack.surface_file import LengthUnit
 from fem_spall.errors import CaseError
 from fem_spall.quantity import Unit, to_si
@@ -23,13 +25,14 @@ def inspect_session(
     unit: str,
     block: str | None,
     material: str | None,
+    array: str | None,
     thin: str | None,
     vtp: Path | None,
     picture: Path | None,
     *,
     as_json: bool,
 ) -> None:
-    """Print what a surface is; write it with its faults marked, and draw it, where that is asked for.
+    """Print what a surface or image stack is; write a surface with its faults marked, and draw it, where that is asked for.
 
     Raises
     ------
@@ -49,6 +52,13 @@ def inspect_session(
         if target is not None and target.suffix.lower() != suffix:
             reason = f"must be a file that ends with {suffix}; got {str(target)!r}"
             raise CaseError(10, option, reason, f"write for instance {option} faults{suffix}")
+    if is_stack(file):
+        _only_for_surfaces(block=block, material=material, thin=thin, vtp=vtp, picture=picture)
+        stack = inspect_stack(file, cast(LengthUnit, unit), array)
+        print(json.dumps(stack, indent=1, allow_nan=False) if as_json else "\n".join(stack_lines(stack)))
+        return
+    if array is not None:
+        raise CaseError(10, "--array", f"is for image stacks; {file.name} is none", "leave it out")
     size = None if block is None else _lengths("--block", block, 3)
     limit = None if thin is None else _lengths("--thin", thin, 1)[0]
     found = inspect_surface(
@@ -70,6 +80,13 @@ def inspect_session(
                 write(target, found)
                 if not as_json:
                     print(f"written: {target}")
+
+
+def _only_for_surfaces(**options: object) -> None:
+    """Raise if an option is given that an image stack has no use for."""
+    for name, value in options.items():
+        if value is not None:
+            raise CaseError(10, f"--{name}", "is for surfaces; this is an image stack", "leave it out")
 
 
 def _lengths(option: str, text: str, count: int) -> list[float]:

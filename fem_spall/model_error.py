@@ -14,6 +14,8 @@ the cell is twice as wide.
 
 **Surface.** A density is a current per measured area, and meshing changes the area of a rough wall.
 
+**Voxel.** A wall from an image is known to half a voxel (:mod:`fem_spall.voxel_error`).
+
 **Smallest size.** What the given surface holds below ``mesh.size_min`` is not in the mesh.
 """
 
@@ -28,6 +30,7 @@ import numpy as np
 
 from fem_spall.case import Case
 from fem_spall.crack import AnalyticCrack, TriangulatedCrack
+from fem_spall.voxel_error import voxel_entry
 
 __all__ = ["BEYOND", "BoxEffect", "area_changes", "box_effect", "lattice_change", "model_errors", "row_change"]
 
@@ -175,7 +178,7 @@ def _cell(case: Case, record: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def model_errors(case: Case, record: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entries ``box``, ``surface`` and ``size_min`` for each figure of focusing, capture and current."""
+    """Entries ``box``, ``surface``, ``size_min`` and, for image stacks, ``voxel`` of figures that depend on cracks."""
     effect = box_effect(case, record)
     reconstructed = [crack.name for crack in case.cracks if isinstance(crack, TriangulatedCrack)]
     found = {}
@@ -188,6 +191,8 @@ def model_errors(case: Case, record: dict[str, Any]) -> dict[str, dict[str, Any]
             "surface": _surface_entry(record, name, metric, reconstructed),
             "size_min": _size_entry(case, reconstructed),
         }
+        if (voxel := voxel_entry(case, record, name, metric)) is not None:
+            found[name]["voxel"] = voxel
     return found
 
 

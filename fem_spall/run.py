@@ -143,9 +143,13 @@ def _run(
     result.write_text("case.yaml", source.read_text())
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
+    given, case = case, case.expanded()
     surfaces = build_surfaces(case)
+    for surface in surfaces.values():
+        for note in surface.provenance.get("told", ()):
+            progress.note(note)
     # Files are copied once they are known to be surfaces: whatever else they are may be a terabyte.
-    result.write_text("case.resolved.yaml", write_case(_self_contained(case, result)))
+    result.write_text("case.resolved.yaml", write_case(_self_contained(given, result)))
     seconds["surface"] = time.perf_counter() - begin
 
     clock = time.perf_counter()
@@ -158,7 +162,7 @@ def _run(
     seconds |= {"solve": 0.0, "adapt": 0.0} | record.pop("seconds")
 
     clock = time.perf_counter()
-    record = _complete(case, record, surfaces, overrides)
+    record = _complete(case, record, surfaces, overrides, case_hash(given))
     record["seconds"] = seconds
     _present(case, result, record, progress)
     seconds["output"] = time.perf_counter() - clock
@@ -220,9 +224,9 @@ def _solve(
 
 
 def _complete(
-    case: Case, record: dict[str, Any], surfaces: dict[str, CrackSurface], overrides: tuple[str, ...]
+    case: Case, record: dict[str, Any], surfaces: dict[str, CrackSurface], overrides: tuple[str, ...], given: str
 ) -> dict[str, Any]:
-    """Add what is known outside the solve: identity of the case, repairs, errors of the model, warnings, versions."""
+    """Add what is known outside the solve: hash of the given case, repairs, errors of the model, warnings, versions."""
     repairs = [
         {"surface": name, "kind": r.kind, "count": r.count, "d_volume": r.volume_change, "d_area": r.area_change}
         for name, surface in surfaces.items()
@@ -235,7 +239,7 @@ def _complete(
     ]  # fmt: skip
     record = {
         "name": case.name,
-        "case_hash": case_hash(case),
+        "case_hash": given,
         "version": __version__,
         "overrides": list(overrides),
         **record,

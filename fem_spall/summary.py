@@ -28,6 +28,7 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
 
     yield f"case {case.name}: the file is in order"
     yield table(("", ""), _settings(case))
+    given, case = case, case.expanded()
     cracks = measure(case)
     if cracks:
         yield table(
@@ -54,7 +55,7 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
     )
     for text in _mind(case, expected):
         yield f"note: {text}"
-    yield f"case hash {case_hash(case)}"
+    yield f"case hash {case_hash(given)}"
 
 
 def _settings(case: Case) -> Iterator[tuple[str, str]]:

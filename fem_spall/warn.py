@@ -20,6 +20,7 @@ NOTABLE_AREA = 0.02
 def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
     """Warnings of a finished run as records with ``kind`` and ``text``."""
     found = [*_box(case, record), *_contact(case, record), *_tips(case), *_surface(record), *_reach(case, record)]
+    found += _image(case, record)
     found += [
         ("withheld", f"{name} is not given: {metric['absent']}.")
         for name, metric in record["metrics"].items()
@@ -136,4 +137,42 @@ def _reach(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{repair['count']} pieces of electrolyte ({abs(repair['d_volume']) * 1e18:.3g} um3 in all), cut off "
                 "from the counter electrode by cracks, carry no current and were dropped.",
             ))  # fmt: skip
+    return found
+
+
+def _image(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an image stack leaves open: contacts at edges, bodies cut off by its edge, the width of a voxel."""
+    found = []
+    stacks = [crack.name for crack in case.cracks if crack.kind == "image_stack"]
+    for name in stacks:
+        source = record.get("surfaces", {}).get(name, {})
+        if not source.get("first_of_stack"):
+            continue
+        faces, corners = source["connectivity"]["6"], source["connectivity"]["26"]
+        used = source["connectivity_used"]
+        if (gained := corners["connected_m3"] - faces["connected_m3"]) > 0:
+            found.append((
+                "connectivity",
+                f"In {source['file']}, {gained * 1e18:.3g} um3 of lithium hang on the plating electrode by edges and "
+                f"corners of voxels alone: {faces['connected_m3'] * 1e18:.4g} um3 are connected by faces, "
+                f"{corners['connected_m3'] * 1e18:.4g} um3 by corners too. The run takes connectivity: {used}.",
+            ))  # fmt: skip
+        if cut := source["cut_voxels"]:
+            found.append((
+                "image",
+                f"{cut} voxels of lithium or voids lie at an edge of {source['file']} that is within the block: what "
+                "goes on beyond it is missing, and the bodies are closed there. Make the block smaller, or the image "
+                "larger.",
+            ))  # fmt: skip
+    advance = record["metrics"].get("electrode_advance", {}).get("model_errors", {}).get("voxel", {})
+    if "relative_bound" in advance:
+        captured = record["metrics"].get("crack_current", {}).get("model_errors", {}).get("voxel", {})
+        also = (
+            f", the captured current by up to {captured['relative_bound']:.1%}" if "relative_bound" in captured else ""
+        )
+        found.append((
+            "voxel",
+            f"The wall is known to half a voxel ({_um(advance['half_voxel_m'])}). A segmentation off by as much "
+            f"everywhere changes the electrode advance by {advance['relative_bound']:.1%}{also}.",
+        ))  # fmt: skip
     return found

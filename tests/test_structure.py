@@ -38,7 +38,7 @@ LAYERS = (
     ("edges", "metric"),
     ("intensity",),
     ("edge_figures",),
-    ("metrics",),
+    ("metrics", "voxel_error"),
     ("accuracy", "model_error", "output."),
     ("adapt",),
     ("warn", "stage"),
@@ -204,7 +204,7 @@ def tracked() -> list[Path]:
     else:
         made = {".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
         paths = [p for p in ROOT.rglob("*") if not made & set(p.relative_to(ROOT).parts)]
-    binary = {".stl", ".obj", ".ply", ".off", ".png", ".npz", ".lock"}
+    binary = {".tif", ".stl", ".obj", ".ply", ".off", ".png", ".npz", ".lock"}
     return [p for p in paths if p.is_file() and p.suffix not in binary]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.blade import Blade
+from fem_spall.crack.image_stack import ImageStack
 from fem_spall.crack.interface_file import InterfaceFile
 from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
@@ -29,6 +30,6 @@ __all__ = [
 ]
 
 CrackKind = Annotated[
-    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
+    SurfaceFile | ImageStack | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
     Field(discriminator="kind"),
 ]

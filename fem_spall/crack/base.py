@@ -144,6 +144,10 @@ class Crack(Model):
                 raise ValueError("isolated lithium finds its own potential. Leave interface out, or take a resistance")
         return self
 
+    def parts(self, block: Block, limit: float) -> tuple[Crack, ...]:
+        """The cracks that this entry of a case stands for, read within a limit of memory, bytes: itself, or several."""
+        return (self,)
+
 
 class TriangulatedCrack(Crack):
     """A crack that hands over a triangle surface."""

@@ -104,8 +104,10 @@ class ResultFolder:
         atomic_text(self.path / name, text)
 
     def copy_input(self, name: str, file: Path) -> Path:
-        """Copy a surface file into ``inputs/``; return its path relative to the folder."""
+        """Copy a surface or image file, or a folder of slices, into ``inputs/``; return its path relative to ours."""
         target = self.path / "inputs" / f"{name}{file.suffix.lower()}"
+        if file.is_dir():
+            return self._copy_folder(file, target)
         if not file.is_file():
             return file  # the reader says what is wrong with it
         try:
@@ -114,6 +116,13 @@ class ResultFolder:
                 shutil.copyfile(file, aside)
         except OutputError:
             return file
+        return target.relative_to(self.path)
+
+    def _copy_folder(self, folder: Path, target: Path) -> Path:
+        try:
+            shutil.copytree(folder, target)
+        except (OSError, shutil.Error) as error:
+            raise OutputError(8, str(target), f"cannot be written ({error})"[:200], "free space on the disk") from None
         return target.relative_to(self.path)
 
     def write_record(self, record: dict[str, Any]) -> None:

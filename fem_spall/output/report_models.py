@@ -12,7 +12,7 @@ from fem_spall.output.wording import length_text, rounded, with_error
 
 __all__ = ["columns", "model_cells", "model_notes"]
 
-COLUMNS = {"box": ("Box", "Isolated"), "surface": ("Surface",)}
+COLUMNS = {"box": ("Box", "Isolated"), "surface": ("Surface",), "voxel": ("Voxel",)}
 
 
 def columns(metrics: dict[str, Any]) -> list[str]:
@@ -23,7 +23,7 @@ def columns(metrics: dict[str, Any]) -> list[str]:
 def _shown(metrics: dict[str, Any]) -> list[str]:
     return [
         kind for kind in COLUMNS
-        if any("change" in entry.get(kind, {}) for entry in map(_errors, metrics.values()))
+        if any({"change", "relative_bound"} & entry.get(kind, {}).keys() for entry in map(_errors, metrics.values()))
     ]  # fmt: skip
 
 
@@ -39,6 +39,10 @@ def model_cells(name: str, entry: dict[str, Any], metrics: dict[str, Any]) -> st
     for kind in _shown(metrics):
         errors = _errors(entry).get(kind, {})
         change = as_float(errors.get("change"))
+        if kind == "voxel":
+            bound = as_float(errors.get("relative_bound"))
+            cells.append(f"± {rounded(100 * bound, 2)} %" if math.isfinite(bound) else "")
+            continue
         cells.append(f"{'+' if change > 0 else ''}{rounded(100 * change, 2)} %" if math.isfinite(change) else "")
         if kind == "box":
             isolated = as_float(errors.get("isolated")) * factor
@@ -68,6 +72,7 @@ _MEANING = {
     "box": "Box: how much the mirror images in the insulating walls change the figure, relative to a crack alone. "
     "Isolated: the figure of a crack alone at the same mean current density.",
     "surface": "Surface: how much meshing the given surface changes the figure.",
+    "voxel": "Voxel: what it would change if the segmentation put all of the wall half a voxel off, either way.",
     "size_min": "Smallest size of the mesh on the given surface.",
 }
 
@@ -76,6 +81,7 @@ def _lengths(entries: list[dict[str, Any]]) -> str:
     """Return the lengths of a kind in words: distances of the surface, the filter length."""
     named = {
         "distance_p99_m": "99 % of the surface is meshed within", "distance_largest_m": "the largest distance is",
+        "half_voxel_m": "half a voxel is",
         "filter_length_m": "the filter length is", "surface_tolerance_m": "the tolerance of the surface is",
     }  # fmt: skip
     found = []

@@ -1,0 +1,194 @@
+"""Which voxels are one body, and which lithium hangs on the plating electrode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.crack.base import Block, Repair
+from fem_spall.crack.stack_grid import Image
+from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
+from fem_spall.crack.voxel_surface import resolve_contacts
+from fem_spall.errors import GeometryError
+
+__all__ = ["Bodies", "find_bodies"]
+
+type Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Voxels (nx, ny, nz) int32 with the number of their body, 0 for none; number and volume in the block of each part.
+
+    Parts are called lithium (all that hangs on the plating electrode), isolated_1, isolated_2, … from
+    the largest on, and void (all voids).
+    """
+
+    numbers: Labels
+    parts: dict[str, int]
+    volumes: dict[str, float]  # m^3
+    repairs: tuple[Repair, ...]
+    report: dict[str, Any]
+
+
+def _components(inside: NDArray[np.bool_], corners: bool = False) -> tuple[Labels, int]:
+    from scipy.ndimage import generate_binary_structure, label
+
+    numbers, count = label(inside, generate_binary_structure(3, 3 if corners else 1))
+    return numbers, int(count)
+
+
+def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most: int, where: str) -> Bodies:
+    """Return the bodies of an image whose voxels beyond the block are copies of those at its faces.
+
+    Parameters
+    ----------
+    image : Image
+        Changed in place.
+    block : Block
+    join : bool
+        Take voxels that touch at an edge or a corner alone for connected.
+    islands : float
+        Bodies and specks of electrolyte below this volume are dropped, m^3.
+    most : int
+        Most isolated bodies.
+    where : str
+        Name for messages.
+
+    Raises
+    ------
+    GeometryError
+        If there are more isolated bodies, or none of any kind.
+    """
+    phases, unit = image.phases, image.grid.volume
+    for face in np.moveaxis(phases, 0, 0), np.moveaxis(phases, 1, 0), np.moveaxis(phases, 2, 0):
+        face[0] = face[-1] = ELECTROLYTE
+    inside, beyond = image.inside(block), image.beyond(block)
+    report: dict[str, Any] = {"connectivity": {
+        name: _connected(phases == LITHIUM, inside, beyond, corners, unit)
+        for name, corners in (("6", False), ("26", True))
+    }}  # fmt: skip
+    repairs = []
+    before = _volume(phases, inside, unit)
+    changed = resolve_contacts(phases, join)
+    if changed:
+        kind = f"voxels changed where others touched at an edge or corner alone ({'joined' if join else 'parted'})"
+        repairs.append(Repair(kind, changed, _volume(phases, inside, unit) - before))
+    for phase, word in ((LITHIUM, "lithium"), (VOID, "void")):
+        count, volume = _drop(phases, phase, inside, islands / unit)
+        if count:
+            repairs.append(Repair(f"islands of {word} dropped", count, -volume * unit))
+    count, volume = _fill(phases, inside, islands / unit)
+    if count:
+        repairs.append(Repair("specks of electrolyte within lithium or voids filled", count, volume * unit))
+    resolve_contacts(phases, join)
+    numbers, parts, volumes = _numbered(phases, inside, beyond, unit)
+    isolated = sorted((volumes[name] for name in parts if name.startswith("isolated")), reverse=True)
+    if len(isolated) > most:
+        reason = f"has {len(isolated)} pieces of lithium apart from the plating electrode; at most {most} are taken"
+        cure = f"set islands: {isolated[most] * 1e18:.2g} um^3 to drop the smaller ones, or raise max_isolated"
+        raise GeometryError(40, where, reason, cure)
+    if not parts:
+        raise GeometryError(
+            41, where, "holds no lithium and no void within the block", "check labels, threshold, islands and place"
+        )
+    report["cut_voxels"] = _cut(image, inside)
+    return Bodies(numbers, parts, volumes, tuple(repairs), report)
+
+
+def _volume(phases: NDArray[np.uint8], inside: NDArray[np.bool_], unit: float) -> float:
+    return float(np.count_nonzero(inside & (phases != ELECTROLYTE))) * unit
+
+
+def _connected(
+    lithium: NDArray[np.bool_], inside: NDArray[np.bool_], beyond: NDArray[np.bool_], corners: bool, unit: float
+) -> dict[str, Any]:
+    """How many pieces of lithium there are, and volume of those that hang on the plating electrode and of the rest."""
+    numbers, count = _components(lithium, corners)
+    size = np.bincount(numbers[inside], minlength=count + 1)
+    hangs = np.zeros(count + 1, dtype=bool)
+    hangs[np.unique(numbers[beyond])] = True
+    hangs[0] = False
+    alone = ~hangs & (size > 0)
+    alone[0] = False
+    return {
+        "pieces": int((hangs | alone).sum()),
+        "isolated_pieces": int(alone.sum()),
+        "connected_m3": float(size[hangs].sum()) * unit,
+        "isolated_m3": float(size[alone].sum()) * unit,
+    }
+
+
+def _drop(phases: NDArray[np.uint8], phase: int, inside: NDArray[np.bool_], smallest: float) -> tuple[int, float]:
+    """Remove pieces of a phase below a number of voxels in the block; how many, and their voxels."""
+    numbers, count = _components(phases == phase)
+    size = np.bincount(numbers[inside], minlength=count + 1)
+    small = (size < smallest) | (size == 0)
+    small[0] = False
+    phases[small[numbers]] = ELECTROLYTE
+    small &= size > 0
+    return int(small.sum()), float(size[small].sum())
+
+
+def _fill(phases: NDArray[np.uint8], inside: NDArray[np.bool_], smallest: float) -> tuple[int, float]:
+    """Fill pieces of electrolyte below a number of voxels that nothing joins to the rest, with what is round them."""
+    from scipy.ndimage import binary_dilation
+
+    numbers, count = _components(phases == ELECTROLYTE)
+    size = np.bincount(numbers.ravel(), minlength=count + 1)
+    small = size < smallest
+    for axis in range(3):
+        ends = np.moveaxis(numbers, axis, 0)[[0, -1]]
+        small[np.unique(ends)] = False
+    small[0] = False
+    specks = small[numbers]
+    if not specks.any():
+        return 0, 0.0
+    lithium = np.unique(numbers[binary_dilation(phases == LITHIUM) & specks])
+    wet = np.zeros(count + 1, dtype=bool)
+    wet[lithium] = True
+    volume = float(np.count_nonzero(specks & inside))
+    phases[specks] = np.where(wet[numbers[specks]], LITHIUM, VOID)
+    return int(small.sum()), volume
+
+
+def _numbered(
+    phases: NDArray[np.uint8], inside: NDArray[np.bool_], beyond: NDArray[np.bool_], unit: float
+) -> tuple[Labels, dict[str, int], dict[str, float]]:
+    """Number of the body of each voxel, and number and volume of each part."""
+    numbers, count = _components(phases == LITHIUM)
+    size = np.bincount(numbers[inside], minlength=count + 1)
+    hangs = np.zeros(count + 1, dtype=bool)
+    hangs[np.unique(numbers[beyond])] = True
+    hangs[0] = False
+    hangs &= size > 0
+    alone = np.flatnonzero(~hangs & (size > 0))
+    alone = alone[alone > 0]
+    alone = alone[np.argsort(-size[alone], kind="stable")]
+    target = np.zeros(count + 1, dtype=np.int32)
+    target[hangs] = 1
+    target[alone] = 3 + np.arange(len(alone))
+    numbers = target[numbers]
+    numbers[phases == VOID] = 2
+    parts, volumes = {}, {}
+    found = [("lithium", 1, int(size[hangs].sum())), ("void", 2, int(np.count_nonzero(inside & (numbers == 2))))]
+    found += [(f"isolated_{k}", 2 + k, int(size[label])) for k, label in enumerate(alone, 1)]
+    for name, number, voxels in found:
+        if voxels:
+            parts[name], volumes[name] = number, voxels * unit
+    return numbers, parts, volumes
+
+
+def _cut(image: Image, inside: NDArray[np.bool_]) -> int:
+    """How many voxels of bodies lie at an edge of the image that is within the block: there the body may go on."""
+    view = image.within_view()
+    bodies = (image.phases != ELECTROLYTE) & view
+    count = 0
+    for axis in range(3):
+        b, v, i = (np.moveaxis(array, axis, 0) for array in (bodies, view, inside))
+        count += int(np.count_nonzero(b[:-1] & ~v[1:] & i[1:] & i[:-1]))
+        count += int(np.count_nonzero(b[1:] & ~v[:-1] & i[:-1] & i[1:]))
+    return count
