@@ -26,6 +26,10 @@ TARGETS = (
 )  # fmt: skip
 
 
+#: Part of the block's longest side below which a crack lies in a face of the block: 5 nm of 50 um.
+SNAP = 1e-4
+
+
 def length_name(length: float) -> str:
     """A length as it stands in a metric's name: 250nm, 1um, 2.5um."""
     nanometres = round(length * 1e9, 6)
@@ -105,6 +109,10 @@ class Mesh(Model):
     def tolerance(self) -> float:
         """Largest allowed distance between given and meshed surface that the remesher aims at, m."""
         return self.surface_tolerance if self.surface_tolerance is not None else 0.3 * self.size_min
+
+    def snap(self, block: tuple[float, float, float]) -> float:
+        """Distance, m, below which a crack's triangles count as lying in a face of the block."""
+        return min(SNAP * max(block), self.size_min / 4)
 
 
 class Solver(Model):

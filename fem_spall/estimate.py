@@ -52,9 +52,10 @@ def measure(case: Case) -> list[CrackMeasure]:
     from fem_spall.mesh.embed import embed
 
     unit, block = length_unit(case.electrolyte.size), case.block
+    snap = case.mesh.snap(case.electrolyte.size)
     surfaces = {c.name: c.surface(block) for c in case.cracks if isinstance(c, TriangulatedCrack)}
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
-    together = embed(block, surfaces, voids, unit) if surfaces else None
+    together = embed(block, surfaces, voids, unit, snap) if surfaces else None
     shapes = _measure_shapes(case) if any(isinstance(c, AnalyticCrack) for c in case.cracks) else {}
     measures = []
     for crack in case.cracks:
@@ -63,7 +64,7 @@ def measure(case: Case) -> list[CrackMeasure]:
             measures.append(CrackMeasure(crack.name, *shapes[crack.name], crack.extent(block), note))
             continue
         surface = surfaces[crack.name]
-        alone = together if len(surfaces) == 1 else embed(block, {crack.name: surface}, voids, unit)
+        alone = together if len(surfaces) == 1 else embed(block, {crack.name: surface}, voids, unit, snap)
         assert alone is not None
         volume, area = alone.lithium_volume + alone.void_volume, alone.area(alone.names[crack.name])
         changes = ", ".join(f"{repair.count} x {repair.kind}" for repair in surface.repairs) or "nothing repaired"

@@ -32,7 +32,7 @@ def inspect_session(
     *,
     as_json: bool,
 ) -> None:
-    """Print what a surface or image stack is; write a surface with its faults marked, and draw it, where that is asked for.
+    """Print what a surface or image stack is; write and draw a surface with its faults marked where that is asked for.
 
     Raises
     ------

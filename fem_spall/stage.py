@@ -95,8 +95,11 @@ def solve_stage(
     fine = state.evaluation
     if fine is not None:
         record = _record(case, state, geometry)
+        assert mesh.arrays is not None
+        enclosed = mesh.arrays.info.get("enclosed_m3", {})
+        geometry["cut_off_volume"] = sum(enclosed.values())
         for name, crack in record["cracks"].items():
-            crack["volume"] = volumes[name]
+            crack["volume"] = volumes[name] - enclosed.get(name, 0.0)
         record["seconds"] = seconds
         record["mesh"]["levels"] = places
         if accuracy is not None:
@@ -236,7 +239,8 @@ def _geometry(case: Case, mesh: TaggedMesh) -> dict[str, float]:
 def _crack_volumes(case: Case, mesh: TaggedMesh) -> dict[str, float]:
     """Volume of each crack inside the block, m^3: −∮ (z − z₀) n_z ds over its surface, z₀ the plating face.
 
-    The opening in the plating face and the side walls that clip a crack add nothing to the integral.
+    The opening in the plating face and the side walls that clip a crack add nothing to the integral.  Electrolyte that
+    a crack cuts off counts here.
     """
     height = ufl.SpatialCoordinate(mesh.mesh)[2]
     plane = case.electrolyte.size[2] / mesh.unit if case.electrodes.plating.face == "+z" else 0.0

@@ -14,6 +14,7 @@ from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
 from fem_spall.crack.round_wall import RoundWall, cross_section
+from fem_spall.crack.sheet import Sheet
 from fem_spall.crack.spall import Spall
 from fem_spall.crack.spheroid import Spheroid
 from fem_spall.crack.surface_file import SurfaceFile
@@ -30,6 +31,6 @@ __all__ = [
 ]
 
 CrackKind = Annotated[
-    SurfaceFile | ImageStack | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
+    SurfaceFile | ImageStack | InterfaceFile | Sheet | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
     Field(discriminator="kind"),
 ]

@@ -68,7 +68,8 @@ class CrackSurface:
     edge shared by exactly two faces of opposite direction, positive volume, no
     degenerate face, vertices sorted lexicographically, faces sorted and rotated to
     start at their smallest vertex.  ``sheet`` marks the body above an open interface
-    that replaces the plating face; ``provenance`` says where the surface comes from.
+    that replaces the plating face; ``thin`` an open surface without thickness, whose edges have one or two faces;
+    ``provenance`` says where the surface comes from.
     """
 
     vertices: NDArray[np.float64]
@@ -76,11 +77,12 @@ class CrackSurface:
     repairs: tuple[Repair, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     sheet: bool = False
+    thin: bool = False
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.vertices).all():
             raise GeometryError(1, "surface", "has a vertex that is not finite", "repair the file")
-        if len(self.faces) < 4 or self.volume <= 0:
+        if not self.thin and (len(self.faces) < 4 or self.volume <= 0):
             raise GeometryError(2, "surface", "encloses no volume", "close the surface and orient it outwards")
 
     @classmethod
@@ -102,7 +104,9 @@ class CrackSurface:
 
     @cached_property
     def volume(self) -> float:
-        """Enclosed volume, m^3, by the divergence theorem about the centroid of the vertices."""
+        """Enclosed volume, m^3, by the divergence theorem about the centroid of the vertices; 0 of a thin one."""
+        if self.thin:
+            return 0.0
         a, b, c = np.moveaxis(self.corners - self.vertices.mean(axis=0), 1, 0)
         return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 

@@ -11,9 +11,9 @@ from fem_spall.crack.base import AnalyticCrack, Block
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.curved import flat_area_deficit, untangled
-from fem_spall.mesh.embed import CRACK_TAG
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.tagged_surface import CRACK_TAG
 from fem_spall.mesh.tetrahedralise import ALGORITHMS, add_sizes, gmsh_session, remove_slivers
 
 __all__ = ["mesh_shapes", "triangulate_shape"]

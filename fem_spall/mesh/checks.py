@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
-from fem_spall.mesh.embed import TaggedSurface
+from fem_spall.mesh.tagged_surface import TaggedSurface
 
 __all__ = ["check_mesh", "radius_ratio", "surface_distance"]
 

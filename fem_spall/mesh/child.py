@@ -76,7 +76,10 @@ def mesh_in_child(
         sizes.save(folder / "sizes.npz")
     (folder / "job.json").write_text(json.dumps(job))
     for name, surface in surfaces.items():
-        np.savez(folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet)
+        np.savez(
+            folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet,
+            thin=surface.thin,
+        )  # fmt: skip
     command = [sys.executable, "-m", "fem_spall.mesh.worker", str(folder)]
     log = folder / "mesher.log"
     with log.open("wb") as output:

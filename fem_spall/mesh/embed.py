@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.crack.base import Block, CrackSurface, Repair
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, triangle_areas
+from fem_spall.mesh.tagged_surface import CRACK_TAG, CUT_OFF, TaggedSurface, shells, signed_volume
+from fem_spall.mesh.thin import add_sheets
 
-__all__ = ["TaggedSurface", "embed", "facet_edges", "shells"]
-
-#: First tag of the cracks; the faces of the block have the tags 1 to 6.
-CRACK_TAG = 10
+__all__ = ["embed"]
 
 _BOX_TRIANGLES = np.array(
     [[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
@@ -25,56 +22,29 @@ _BOX_TRIANGLES = np.array(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TaggedSurface:
-    """Closed boundary of the electrolyte, every triangle with the tag of its surface.
-
-    ``vertices`` (n, 3) float and ``box`` (2, 3) float in mesh units; ``faces`` (m, 3) int;
-    ``tags`` (m,) int32; ``names`` maps surface names to tags.
-    """
-
-    vertices: NDArray[np.float64]
-    faces: NDArray[np.int64]
-    tags: NDArray[np.int32]
-    names: dict[str, int]
-    box: NDArray[np.float64]
-    unit: float
-    repairs: tuple[Repair, ...] = ()
-    lithium_volume: float = 0.0
-    void_volume: float = 0.0
-
-    @property
-    def volume(self) -> float:
-        """Enclosed volume, mesh units cubed."""
-        return _volume(self.vertices[self.faces])
-
-    def area(self, tag: int) -> float:
-        """Area of one surface, mesh units squared."""
-        return float(triangle_areas(self.vertices[self.faces[self.tags == tag]]).sum())
-
-    def planes(self) -> dict[int, tuple[int, float]]:
-        """Tag of each face of the block with its axis and coordinate."""
-        return {self.names[name]: (axis, float(self.box[side, axis])) for name, (axis, side) in FACES.items()}
-
-
 def embed(
     block: Block,
     surfaces: dict[str, CrackSurface],
     voids: frozenset[str],
     unit: float,
+    snap: float = 0.0,
 ) -> TaggedSurface:
-    """Return the boundary of block minus cracks, every triangle named after its source.
+    """Return the boundary of block minus cracks, and the sheets in it, every triangle named after its source.
+
+    Volume that several cracks have in common, and wall, belong to the first of them in order.
 
     Parameters
     ----------
     block : Block
         The electrolyte block, m.
     surfaces : dict
-        Closed surface of each crack by name, m.
+        Surface of each crack by name, m: closed, or a sheet without thickness.
     voids : frozenset of str
         Names of the cracks that hold no lithium.
     unit : float
         Mesh length unit, m.
+    snap : float
+        Triangles that lie so near to a face of the block are put onto it, m: no film is left between them.
 
     Raises
     ------
@@ -87,13 +57,18 @@ def embed(
     if outside is not None:
         box = _raised_box(box, outside, block, unit)
     names = {name: tag for tag, name in enumerate(FACES, 1)}
+    names |= {name: CRACK_TAG + index for index, name in enumerate(surfaces)}
+    repairs: list[Repair] = []
     solid = _box_manifold(box)
     sources = {solid.original_id(): 0}
     intact = solid.volume()
     removed = {True: 0.0, False: 0.0}
-    for index, (name, surface) in enumerate(surfaces.items()):
-        tool = _manifold(surface.vertices / unit, surface.faces, name)
-        names[name] = CRACK_TAG + index
+    for name, surface in surfaces.items():
+        if surface.thin:
+            continue
+        vertices, moved = _snapped(surface.vertices / unit, surface.faces, box, snap / unit)
+        repairs += [replace(repair, volume_change=repair.volume_change * unit**3) for repair in moved]
+        tool = _manifold(vertices, surface.faces, name)
         sources[tool.original_id()] = names[name]
         before = solid.volume()
         solid = solid - tool
@@ -101,6 +76,8 @@ def embed(
             raise GeometryError(10, f"crack {name}", "fills the whole block", "check its unit and place")
         loss = before - solid.volume()
         if loss <= 1e-12 * intact:
+            if (_box_manifold(box) ^ tool).volume() > 1e-12 * intact:
+                raise _lost(name)
             low, high = surface.bounds * 1e6
             raise GeometryError(
                 11,
@@ -111,8 +88,11 @@ def embed(
             )
         removed[name in voids] += loss
     boundary = _from_manifold(solid, sources, names, box, unit)
-    boundary = replace(boundary, lithium_volume=removed[False], void_volume=removed[True])
+    boundary = replace(boundary, lithium_volume=removed[False], void_volume=removed[True], repairs=tuple(repairs))
     boundary = _keep_conducting(boundary, block)
+    sheets = {name: (s.vertices / unit, s.faces) for name, s in surfaces.items() if s.thin}
+    if sheets:
+        boundary = add_sheets(boundary, sheets, voids, block.plating_face, snap / unit)
     _refuse_lost(boundary, block, surfaces, surfaces.keys() - voids)
     _refuse_short_circuit(boundary, block, surfaces.keys() - voids)
     return boundary
@@ -132,6 +112,23 @@ def _raised_box(box: NDArray[np.float64], sheet: CrackSurface, block: Block, uni
     box = box.copy()
     box[side, 2] = (end + lid) / 2
     return box
+
+
+def _snapped(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], box: NDArray[np.float64], snap: float
+) -> tuple[NDArray[np.float64], list[Repair]]:
+    """Put triangles that lie within ``snap`` of a face of the block onto it; volumes of the repairs in mesh units."""
+    repairs = []
+    for name, (axis, side) in FACES.items():
+        off = np.abs(vertices[:, axis] - box[side, axis])
+        film = (off[faces] <= snap).all(axis=1) & (off[faces] > 0).any(axis=1)
+        if film.any():
+            moved = vertices.copy()
+            moved[np.unique(faces[film]), axis] = box[side, axis]
+            change = signed_volume(moved[faces]) - signed_volume(vertices[faces])
+            repairs.append(Repair(f"faces just off the face {name} of the block put onto it", int(film.sum()), change))
+            vertices = moved
+    return vertices, repairs
 
 
 def _manifold(vertices: NDArray[np.float64], faces: NDArray[np.int64], name: str):  # type: ignore[no-untyped-def]
@@ -171,32 +168,12 @@ def _from_manifold(solid, sources, names, box, unit) -> TaggedSurface:  # type: 
     return TaggedSurface(vertices, faces, tags, names, box, unit)
 
 
-def facet_edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Unique edges (e, 2) int of triangles, and the edge of each side of each triangle, (m, 3) int."""
-    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    edges, index = np.unique(sides, axis=0, return_inverse=True)
-    return edges, index.reshape(-1, 3)
-
-
-def shells(faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the edge-connected shell of each triangle, (m,) int."""
-    _, index = facet_edges(faces)
-    rows = np.repeat(np.arange(len(faces)), 3)
-    incidence = coo_matrix((np.ones(len(rows)), (rows, index.ravel()))).tocsr()
-    return np.asarray(connected_components(incidence @ incidence.T, directed=False)[1])
-
-
-def _volume(corners: NDArray[np.float64]) -> float:
-    a, b, c = np.moveaxis(corners, 1, 0)
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
-
-
 def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
     """Drop electrolyte that cracks have cut off from the counter electrode; it carries no current."""
     labels = shells(surface.faces)
     counter = surface.names["-z" if block.plating_face == "+z" else "+z"]
     corners = [surface.vertices[surface.faces[labels == label]] for label in range(labels.max() + 1)]
-    volumes = np.array([_volume(shell) for shell in corners])  # negative for the shell of a void or an inclusion
+    volumes = np.array([signed_volume(shell) for shell in corners])  # negative for the shell of a void or an inclusion
     solid = [int(label) for label in np.nonzero(volumes > 0)[0]]
     bodies = [label for label in solid if (surface.tags[labels == label] == counter).any()]
     if len(bodies) != 1:
@@ -209,16 +186,21 @@ def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
         return surface
     holes = [int(label) for label in np.nonzero(volumes <= 0)[0]]
     gone = chips + [hole for hole in holes if any(_inside(corners[hole][0].mean(axis=0), corners[c]) for c in chips)]
+    owner = {tag: name for name, tag in surface.names.items() if tag >= CRACK_TAG}
+    enclosed: dict[str, float] = {}
+    for chip in chips:
+        first = owner[int(surface.tags[(labels == chip) & (surface.tags >= CRACK_TAG)].min())]
+        enclosed[first] = enclosed.get(first, 0.0) + float(volumes[chip])
     keep = ~np.isin(labels, gone)
     used, faces = np.unique(surface.faces[keep], return_inverse=True)
     area = float(triangle_areas(surface.vertices[surface.faces[~keep]]).sum())
-    kind = "electrolyte cut off from the counter electrode dropped"
-    repair = Repair(kind, len(chips), -float(volumes[gone].sum()) * surface.unit**3, -area * surface.unit**2)
+    repair = Repair(CUT_OFF, len(chips), -float(volumes[gone].sum()) * surface.unit**3, -area * surface.unit**2)
     return replace(
         surface,
         vertices=surface.vertices[used],
         faces=faces.reshape(-1, 3),
         tags=surface.tags[keep],
+        enclosed=enclosed,
         repairs=(*surface.repairs, repair),
     )
 
@@ -238,10 +220,7 @@ def _refuse_lost(surface: TaggedSurface, block: Block, cracks: Iterable[str], li
     left = {name for name, tag in surface.names.items() if (surface.tags == tag).any()}
     for name in cracks:
         if name not in left:
-            raise GeometryError(
-                16, f"crack {name}", "borders no electrolyte that carries current: it lies within another crack or in "
-                "electrolyte that one cuts off", "leave it out or move it",
-            )  # fmt: skip
+            raise _lost(name)
     if not left & {block.plating_face, *lithium}:
         raise GeometryError(
             17,
@@ -249,6 +228,13 @@ def _refuse_lost(surface: TaggedSurface, block: Block, cracks: Iterable[str], li
             "cut the counter electrode off from all plating lithium",
             "move them, or fill them with lithium",
         )
+
+
+def _lost(name: str) -> GeometryError:
+    return GeometryError(
+        16, f"crack {name}", "borders no electrolyte that carries current: it lies within another crack or in "
+        "electrolyte that one cuts off", "leave it out or move it",
+    )  # fmt: skip
 
 
 def _refuse_short_circuit(surface: TaggedSurface, block: Block, lithium: set[str]) -> None:

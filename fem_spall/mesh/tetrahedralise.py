@@ -10,8 +10,8 @@ import numpy as np
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays
-from fem_spall.mesh.embed import TaggedSurface, shells
 from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.tagged_surface import TaggedSurface, shells
 
 __all__ = ["gmsh_session", "remove_slivers", "tetrahedralise"]
 
@@ -56,9 +56,11 @@ def tetrahedralise(
 
     Inside, the sizes follow from those of the triangles, or from a size field where one is given.
 
-    HXT names volumes by the colours of their bounding surfaces, so each shell has surfaces of its own.
+    HXT names volumes by the colours of their bounding surfaces, so each shell has surfaces of its own.  Sheets are
+    surfaces embedded in the volume.
     """
-    labels = shells(surface.faces)
+    labels = np.full(len(surface.faces), -1)
+    labels[surface.closed] = shells(surface.faces[surface.closed])
     with gmsh_session() as gmsh:
         gmsh.option.setNumber("Mesh.Algorithm3D", ALGORITHMS[algorithm])
         gmsh.option.setNumber("Mesh.Optimize", 1)
@@ -105,11 +107,11 @@ def remove_slivers(gmsh: Any, quality: float) -> None:
 def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any]) -> None:
     groups = np.unique(np.stack([labels, surface.tags], axis=1), axis=0)
     volume_of = {}
-    for label in np.unique(labels):
+    for label in np.unique(labels[surface.closed]):
         a, b, c = np.moveaxis(surface.vertices[surface.faces[labels == label]], 1, 0)
         volume_of[int(label)] = float(np.einsum("ij,ij->", a, np.cross(b, c)))
     added = np.zeros(len(surface.vertices), dtype=bool)
-    surfaces: dict[int, list[int]] = {label: [] for label in volume_of}
+    surfaces: dict[int, list[int]] = {label: [] for label in [*volume_of, -1]}
     for entity, (label, tag) in enumerate(groups, 1):
         member = (labels == label) & (surface.tags == tag)
         nodes = np.unique(surface.faces[member])
@@ -124,5 +126,7 @@ def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any
         gmsh.model.mesh.addElementsByType(entity, 2, np.nonzero(member)[0] + 1, surface.faces[member].ravel() + 1)
     outer_first = sorted(volume_of, key=lambda label: -volume_of[label])
     loops = [gmsh.model.geo.addSurfaceLoop(surfaces[label]) for label in outer_first]
-    gmsh.model.geo.addVolume(loops)
+    volume = gmsh.model.geo.addVolume(loops)
     gmsh.model.geo.synchronize()
+    if surfaces[-1]:
+        gmsh.model.mesh.embed(2, surfaces[-1], 3, volume)

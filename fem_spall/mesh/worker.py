@@ -16,18 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fem_spall import errors
 from fem_spall.case import Case
-from fem_spall.crack import AnalyticCrack, CrackSurface
+from fem_spall.crack import AnalyticCrack, CrackSurface, Repair
 from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
-from fem_spall.mesh.embed import TaggedSurface
-from fem_spall.mesh.focus import Focus, refined_boundary
+from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
+from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
+from fem_spall.mesh.thin import rim_of
 
 __all__ = ["ATTEMPTS", "mesh_case"]
+
+type Floats = NDArray[np.float64]
 
 #: Smallest sizes tried, as fractions of the asked one, and whether folded edges of a crack are kept sharp.
 #: A mesher that stumbles over one usually takes the next.
@@ -101,6 +106,8 @@ def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeFiel
     """Return a mesh of the same straight-sided boundary, finer at the foci and where the sizes ask for it."""
     from fem_spall.mesh.tetrahedralise import tetrahedralise
 
+    insulating = mesh.info.get("insulating_sheets", [])
+    mesh = closed_again(mesh, insulating)
     last: MeshingError | None = None
     for scale in NUDGES:
         nudged = [replace(focus, size=focus.size * scale) for focus in foci]
@@ -113,9 +120,39 @@ def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeFiel
         except MeshingError as error:
             last = error
             continue
-        return replace(finer, info={**mesh.info, **quality})
+        return opened(replace(finer, info={**mesh.info, **quality}), insulating)
     assert last is not None
     raise last
+
+
+def _fine_rim(boundary: TaggedSurface, size: float, largest: float) -> tuple[TaggedSurface, Floats | None]:
+    """The boundary with its triangles divided towards the rims of sheets, where the current crowds, and sizes.
+
+    The sizes (n,), mesh units, are those that its vertices should have; None without sheets.
+    """
+    rim = rim_of(boundary) * boundary.unit
+    if len(rim) == 0:
+        return boundary, None
+    count = np.ceil(np.linalg.norm(rim[:, 1] - rim[:, 0], axis=1) / size).astype(int)
+    points = [a + np.linspace(0, 1, n + 1)[:, None] * (b - a) for (a, b), n in zip(rim, count, strict=True)]
+    focus = Focus(np.concatenate(points), 0.0, size)
+    boundary = split_facets(boundary, [focus])
+    return boundary, np.minimum(focus.size_at(boundary.vertices * boundary.unit), largest) / boundary.unit
+
+
+def _sided(
+    case: Case, mesh: MeshArrays, boundary: TaggedSurface, voids: frozenset[str]
+) -> tuple[MeshArrays, list[Repair]]:
+    """Drop what sheets cut off, and say so, and open the insulating ones."""
+    if boundary.thin is None:
+        return mesh, []
+    thin = np.unique(boundary.tags[boundary.thin])
+    insulating = [name for name in sorted(voids) if boundary.names[name] in thin]
+    lithium = frozenset({crack.name for crack in case.cracks} - voids | {case.electrodes.plating.face})
+    mesh, dropped = conducting_part(mesh, case.electrodes.counter.face, lithium)
+    mesh = opened(mesh, insulating)
+    mesh.info["insulating_sheets"] = insulating
+    return mesh, [dropped] if dropped is not None else []
 
 
 def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
@@ -134,16 +171,17 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
 
     unit = length_unit(case.electrolyte.size)
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
-    boundary = embed(case.block, surfaces, voids, unit)
     settings = case.mesh
+    boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
+    start, sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
     for fraction, sharp in ATTEMPTS if remesher == "mmg" else ((1.0, True),):
         try:
-            fine = boundary
+            fine = start
             if remesher == "mmg":
                 fine = remesh(
-                    boundary, fraction * settings.size_min / unit, settings.size_max / unit, settings.grading,
-                    settings.tolerance / unit, sharp=sharp,
+                    start, fraction * settings.size_min / unit, settings.size_max / unit, settings.grading,
+                    settings.tolerance / unit, sharp=sharp, sizes=sizes,
                 )  # fmt: skip
             mesh = tetrahedralise(fine, settings.size_max / unit, settings.algorithm)
             check_surfaces(mesh, fine.box)
@@ -166,7 +204,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}", last.cure
         )
     box_volume = float(np.prod(np.ptp(boundary.box, axis=0)))
-    dropped = sum(repair.volume_change for repair in boundary.repairs) / unit**3
+    dropped = sum(r.volume_change for r in boundary.repairs if r.kind == CUT_OFF) / unit**3
+    balance = (boundary.volume - dropped + boundary.lithium_volume + boundary.void_volume - box_volume) / box_volume
+    mesh, beyond = _sided(case, mesh, boundary, voids)
     mesh.info.update(
         quality,
         remesher=remesher,
@@ -174,13 +214,12 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
         failed_attempts=failures,
         box=boundary.box.tolist(),
         distances=distances,
-        repairs=[vars(repair) for repair in boundary.repairs],
-        boolean_volume_balance=(
-            boundary.volume - dropped + boundary.lithium_volume + boundary.void_volume - box_volume
-        ) / box_volume,
+        repairs=[vars(repair) for repair in (*boundary.repairs, *beyond)],
+        boolean_volume_balance=balance,
+        enclosed_m3={name: volume * unit**3 for name, volume in boundary.enclosed.items()},
         boolean_areas_m2={name: boundary.area(tag) * unit**2 for name, tag in boundary.names.items()},
-        boolean_volume_m3=boundary.volume * unit**3,
-    )  # fmt: skip
+        boolean_volume_m3=boundary.volume * unit**3 + sum(repair.volume_change for repair in beyond),
+    )
     if abs(mesh.info["boolean_volume_balance"]) > 1e-9:
         raise MeshingError(
             45, "cracks", "electrolyte and cracks must add up to the block; off by "
@@ -245,7 +284,8 @@ def main(folder: Path) -> int:
     surfaces = {}
     for name in job["surfaces"]:
         with np.load(folder / f"surface_{name}.npz", allow_pickle=False) as data:
-            surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=bool(data["sheet"]))
+            sheet, thin = bool(data["sheet"]), bool(data["thin"])
+            surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=sheet, thin=thin)
     foci = [Focus(np.array(f["centres"]), f["radius"], f["size"]) for f in job["foci"]]
     sizes = SizeField.load(folder / "sizes.npz") if job["sizes"] else None
     try:

@@ -21,8 +21,8 @@ from fem_spall.mesh import remesh_mmg
 from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 from fem_spall.mesh.checks import cell_volumes
 from fem_spall.mesh.child import clean_environment, mesh_in_child
-from fem_spall.mesh.embed import TaggedSurface
 from fem_spall.mesh.focus import Focus
+from fem_spall.mesh.tagged_surface import TaggedSurface
 from fem_spall.mesh.worker import ATTEMPTS, mesh_case, read_failure, write_failure
 from tests.solids import UM, block_mesh, case_of, cuboid, surface_of
 
@@ -184,11 +184,11 @@ def test_the_ladder_of_attempts_is_on_record(monkeypatch: pytest.MonkeyPatch) ->
     """Bug: a mesh made with other sizes than asked for looks like the one asked for."""
     inner, asked = remesh_mmg.remesh, []
 
-    def stumbling(surface: TaggedSurface, size_min: float, *other: Any, sharp: bool) -> TaggedSurface:
+    def stumbling(surface: TaggedSurface, size_min: float, *other: Any, sharp: bool, **more: Any) -> TaggedSurface:
         asked.append((size_min * 10, sharp))
         if len(asked) < 5:
             raise MeshingError(20, "surface mesh", f"stumble {len(asked)}", "nothing")
-        return inner(surface, size_min, *other, sharp=sharp)
+        return inner(surface, size_min, *other, sharp=sharp, **more)
 
     monkeypatch.setattr(remesh_mmg, "remesh", stumbling)
     monkeypatch.setattr("fem_spall.mesh.worker.length_unit", lambda _: 1e-5)

@@ -11,7 +11,8 @@ from manifold3d import Manifold
 from fem_spall.crack import Block, CrackSurface
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES
-from fem_spall.mesh.embed import TaggedSurface, embed
+from fem_spall.mesh.embed import embed
+from fem_spall.mesh.tagged_surface import TaggedSurface
 from tests.solids import UM, cuboid, surface_of
 
 BLOCK = Block((20 * UM, 30 * UM, 50 * UM))

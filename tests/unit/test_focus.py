@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fem_spall.mesh.arrays import triangle_areas
-from fem_spall.mesh.embed import TaggedSurface, facet_edges
-from fem_spall.mesh.focus import SLOPE, Focus, _divided, refined_boundary
+from fem_spall.mesh.focus import SLOPE, Focus, refined_boundary
+from fem_spall.mesh.tagged_surface import TaggedSurface, divided, facet_edges
 from tests.solids import UM, Floats, block_mesh
 
 MESH = block_mesh(crack="a", counts=(4, 3, 4))
@@ -85,7 +85,7 @@ def test_a_triangle_is_divided_at_any_of_its_sides(split: tuple[int, ...]) -> No
     middles = (corners + np.roll(corners, -1, axis=0)) / 2
     vertices = np.concatenate([corners, middles])
     middle = np.array([[3 + k if k in split else -1 for k in range(3)]])
-    faces, parent = _divided(vertices, np.array([[0, 1, 2]]), middle)
+    faces, parent = divided(vertices, np.array([[0, 1, 2]]), middle)
     assert len(faces) == 1 + len(split)
     assert (parent == 0).all()
     a, b, c = np.moveaxis(vertices[faces], 1, 0)

@@ -15,8 +15,9 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh import remesh_mmg
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.checks import surface_distance
-from fem_spall.mesh.embed import TaggedSurface, embed
+from fem_spall.mesh.embed import embed
 from fem_spall.mesh.remesh_mmg import remesh
+from fem_spall.mesh.tagged_surface import TaggedSurface
 from tests.solids import UM, cuboid, surface_of
 
 UNIT = 1e-5
@@ -111,6 +112,18 @@ def test_the_rim_of_a_lens_is_kept() -> None:
         far[sharp] = surface_distance(as_mesh(fine), fine.names["a"], given)[0]
     assert far[True] < 0.15 * UM, "the tolerance"
     assert far[False] > 2 * far[True]
+
+
+def test_the_volume_of_a_coarse_surface_is_kept() -> None:
+    """Bug: the remesher lays smooth curves through the corners of a coarse polyhedron, which then grows by 3 %."""
+    given = boundary_of(surface_of(Manifold.sphere(5, 16).translate((10, 15, 30))))
+    smooth = remesh_mmg._mmgs(
+        given, *remesh_mmg.ridges_and_corners(given, 0.05), None, hmin=0.05, hmax=0.5, hgrad=1.3, hausd=0.015
+    )
+    removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
+    assert abs(smooth.volume - given.volume) > 0.02 * removed, "the trap is there"
+    fine = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=True)
+    assert abs(fine.volume - given.volume) < 0.01 * removed
 
 
 def test_a_pinched_crack_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh import tetrahedralise as module
 from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces
-from fem_spall.mesh.embed import TaggedSurface, embed
+from fem_spall.mesh.embed import embed
 from fem_spall.mesh.remesh_mmg import remesh
+from fem_spall.mesh.tagged_surface import TaggedSurface
 from fem_spall.mesh.tetrahedralise import gmsh_session, tetrahedralise
 from tests.solids import UM, cuboid
 
