@@ -31,7 +31,7 @@ LAYERS = (
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
-    ("conduction",),
+    ("conduction", "floating"),
     ("system",),
     ("solve",),
     ("equilibrate", "surface_flux", "forces", "tip_flux"),
@@ -54,6 +54,7 @@ LAYERS = (
 FINITE_ELEMENTS = {
     "mesh.tagged",
     "conduction",
+    "floating",
     "system",
     "solve",
     "forces",
