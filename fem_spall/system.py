@@ -10,10 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
+from fem_spall.floating import Body, Elimination, matrix_of
 
 __all__ = ["LithiumPotential", "SolveReport", "System"]
 
@@ -48,12 +50,12 @@ class LithiumPotential:
 
     ``fixed`` is a function of the system's space that counts at the fixed unknowns; ``contact`` gives the potential
     behind each surface with an interfacial resistance, a number or a function (none: zero).  ``floating`` holds the
-    potentials that isolated bodies took.
+    potentials that isolated bodies took, (bodies,) float by surface.
     """
 
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
-    floating: dict[str, float] = field(default_factory=dict)
+    floating: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 class System:
@@ -67,7 +69,6 @@ class System:
             raise ValueError("degree 2 needs the system of degree 1 on the same mesh")
         self.problem = problem
         self.coarse = coarse
-        self._modes: list[tuple[Any, LithiumPotential]] | None = None
         space = problem.space
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         form = problem.bulk(u, v)
@@ -76,6 +77,8 @@ class System:
         lifted = dolfinx.fem.Function(space)
         dofs = []
         for name, values in problem.fixed.items():
+            if name in problem.floating:
+                continue
             own = dolfinx.fem.locate_dofs_topological(space, 2, problem.mesh.facets(name))
             place = space.tabulate_dof_coordinates()[own]
             lifted.x.array[own] = values(place.T)
@@ -86,7 +89,20 @@ class System:
         condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
         self.matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
         self.matrix.assemble()
+        self.elimination = elimination_of(problem, space, self.fixed)
+        if self.elimination is not None:
+            self._transfer = self.elimination.transfer()
+            reduced = self.matrix.ptap(self._transfer)
+            walls = {name: self._wall(name) for name in problem.floating if name in problem.contact}
+            if walls:
+                reduced.axpy(1.0, self.elimination.coupling(walls))
+            self.matrix = reduced
         self.matrix.setOption(PETSc.Mat.Option.SPD, True)
+
+    def _wall(self, name: str) -> NDArray[np.float64]:
+        """∫ β v_i ds over a surface with a resistance, by own unknown."""
+        one = dolfinx.fem.Constant(self.problem.mesh.mesh, 1.0)
+        return np.asarray(_assembled(self.problem.contact_term(name, one, ufl.TestFunction(self.problem.space))).array)
 
     @cached_property
     def prolongation(self) -> Any:
@@ -95,9 +111,9 @@ class System:
         return _prolongation(self.coarse, self)
 
     def solve(
-        self, lithium: LithiumPotential, tolerance: float, guess: Any = None
+        self, lithium: LithiumPotential, tolerance: float, guess: tuple[Any, LithiumPotential] | None = None
     ) -> tuple[SolveReport, Any, LithiumPotential]:
-        """Return how the solve went, the potential, V, and the potentials of the lithium with those of floating bodies.
+        """Return how the solve went, the potential, V, and the potentials of the lithium with those of isolated bodies.
 
         Parameters
         ----------
@@ -105,7 +121,7 @@ class System:
             Potentials behind the surfaces.
         tolerance : float
             Largest relative true residual allowed.
-        guess : PETSc vector, optional
+        guess : PETSc vector and LithiumPotential, optional
             Where the iteration starts.
 
         Raises
@@ -113,69 +129,27 @@ class System:
         SolveError
             If the iteration does not reach the residual.
         """
-        report, phi = self._solve(lithium, tolerance, guess)
-        if not self.problem.floating:
-            return report, phi, lithium
-        if self._modes is None:
-            self._modes = [self._mode(name, tolerance) for name in self.problem.floating]
-        # The net current of every body is linear in the potentials of all.
-        capacity = np.array([[self.net_current(mode, name, given) for mode, given in self._modes]
-                             for name in self.problem.floating])  # fmt: skip
-        present = np.array([self.net_current(phi, name, lithium) for name in self.problem.floating])
-        potentials = -np.linalg.solve(capacity, present)
-        contact = dict(lithium.contact)
-        for name, value, (mode, _) in zip(self.problem.floating, potentials, self._modes, strict=True):
-            phi.x.array[:] += value * mode.x.array
-            if name in self.problem.contact:
-                contact[name] = contact.get(name, 0.0) + float(value)
-        found = {name: float(v) for name, v in zip(self.problem.floating, potentials, strict=True)}
-        return report, phi, LithiumPotential(lithium.fixed, contact, found)
-
-    def _mode(self, name: str, tolerance: float) -> tuple[Any, LithiumPotential]:
-        """The potential with one isolated body at 1 V and everything else at 0 V."""
-        fixed = dolfinx.fem.Function(self.problem.space)
-        contact = {}
-        if name in self.problem.contact:
-            contact[name] = 1.0
-        else:
-            facets = self.problem.mesh.facets(name)
-            fixed.x.array[dolfinx.fem.locate_dofs_topological(self.problem.space, 2, facets)] = 1.0
-            fixed.x.scatter_forward()
-        lithium = LithiumPotential(fixed, contact)
-        return self._solve(lithium, tolerance, None)[1], lithium
-
-    def net_current(self, phi: Any, name: str, lithium: LithiumPotential) -> float:
-        """Current into the lithium behind one surface, program units; collective."""
-        v = ufl.TestFunction(self.problem.space)
-        if name in self.problem.contact:
-            form = self.problem.contact_term(name, phi - self._constant(lithium.contact.get(name, 0.0)), v)
-        else:
-            form = -self.problem.bulk(phi, v)
-        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        index_map = self.problem.space.dofmap.index_map
-        own = dolfinx.fem.locate_dofs_topological(self.problem.space, 2, self.problem.mesh.facets(name))
-        own = own[own < index_map.size_local]
-        return float(index_map.comm.allreduce(vector.array[own].sum()))
-
-    def _solve(self, lithium: LithiumPotential, tolerance: float, guess: Any) -> tuple[SolveReport, Any]:
         space, ksp = self.problem.space, self._ksp
-        right = self._residual(lithium.fixed, lithium.contact)
+        right = self._residual(lithium.fixed, lithium)
         scale = right.norm()
         correction = right.duplicate()
         correction.set(0.0)
         ksp.setInitialGuessNonzero(guess is not None)
         if guess is not None:
-            guess.copy(correction)
-            correction.array[:] -= lithium.fixed.x.petsc_vec.array
-            correction.array[self._owned_fixed] = 0.0
+            self._start(correction, lithium, *guess)
         ksp.setTolerances(rtol=tolerance * MARGIN, atol=1e-300, max_it=500)
         if scale > 0:
             ksp.solve(right, correction)
         phi = dolfinx.fem.Function(space, name="potential_V")
-        phi.x.petsc_vec.array[:] = correction.array + lithium.fixed.x.petsc_vec.array
+        vector = phi.x.petsc_vec
+        if self.elimination is None:
+            correction.copy(vector)
+        else:
+            self._transfer.mult(correction, vector)
+        vector.axpy(1.0, lithium.fixed.x.petsc_vec)
         phi.x.scatter_forward()
-        true = self._residual(phi, lithium.contact).norm() / scale if scale > 0 else 0.0
+        found = self._taken(lithium, correction)
+        true = self._residual(phi, found).norm() / scale if scale > 0 else 0.0
         reason = ksp.getConvergedReason() if scale > 0 else 2
         report = SolveReport(
             self.problem.degree, space.dofmap.index_map.size_global, reason, ksp.getIterationNumber(), true,
@@ -187,7 +161,46 @@ class System:
                 f"{report.iterations} iterations (PETSc reason {reason})",
                 "raise mesh quality (mesh.size_min) or solver.tolerance",
             )  # fmt: skip
-        return report, phi
+        return report, phi, found
+
+    def _start(self, correction: Any, lithium: LithiumPotential, phi: Any, found: LithiumPotential) -> None:
+        """Turn a potential into the correction from which the iteration starts."""
+        difference = phi.copy()
+        difference.axpy(-1.0, lithium.fixed.x.petsc_vec)
+        difference.array[self._owned_fixed] = 0.0
+        if self.elimination is None:
+            difference.copy(correction)
+            return
+        self._transfer.multTranspose(difference, correction)  # what is not merged keeps its value
+        for group in self.elimination.bodies:
+            self.elimination.put(correction, group, found.floating[group.name])
+
+    def _taken(self, lithium: LithiumPotential, correction: Any) -> LithiumPotential:
+        """The potentials of the lithium with those that isolated bodies took."""
+        if self.elimination is None:
+            return lithium
+        contact, floating = dict(lithium.contact), {}
+        for group in self.elimination.bodies:
+            floating[group.name] = values = self.elimination.take(correction, group)
+            if not group.merged:
+                own = dolfinx.fem.Function(self.problem.space)
+                own.x.array[group.unknowns] = values[group.body]
+                contact[group.name] = self._constant(contact.get(group.name, 0.0)) + own
+        return LithiumPotential(lithium.fixed, contact, floating)
+
+    def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> NDArray[np.float64]:
+        """Current into each isolated body behind a surface, program units, (bodies,) float; collective."""
+        assert self.elimination is not None
+        group = next(group for group in self.elimination.bodies if group.name == name)
+        form = self._charge(phi, lithium) if group.merged else self._through(name, phi, lithium)
+        return self.elimination.sums(group, _assembled(form).array)
+
+    @property
+    def numbering(self) -> tuple[tuple[int, int], NDArray[np.int64]]:
+        """Local and global number of the unknowns that are left, and the global number of each local one."""
+        if self.elimination is not None:
+            return self.elimination.sizes, self.elimination.number
+        return _numbering(self.problem.space.dofmap.index_map)
 
     @property
     def _owned_fixed(self) -> Any:
@@ -197,16 +210,31 @@ class System:
     def _ksp(self) -> Any:
         return _multigrid(self) if self.coarse is None else _two_level(self, self.coarse)
 
-    def _residual(self, phi: Any, contact: dict[str, Any]) -> Any:
-        """B − Aφ over the free unknowns, zero on the fixed ones, as a PETSc vector."""
-        v = ufl.TestFunction(self.problem.space)
-        form = -self.problem.bulk(phi, v)
+    def _through(self, name: str, phi: Any, lithium: LithiumPotential) -> Any:
+        """The form ∫ β (φ − φ_Li) v ds over one surface."""
+        potential = self._constant(lithium.contact.get(name, 0.0))
+        return self.problem.contact_term(name, phi - potential, ufl.TestFunction(self.problem.space))
+
+    def _charge(self, phi: Any, lithium: LithiumPotential) -> Any:
+        """The form B − Aφ."""
+        form = -self.problem.bulk(phi, ufl.TestFunction(self.problem.space))
         for name in self.problem.contact:
-            form -= self.problem.contact_term(name, phi - self._constant(contact.get(name, 0.0)), v)
-        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
+            form -= self._through(name, phi, lithium)
+        return form
+
+    def _residual(self, phi: Any, lithium: LithiumPotential) -> Any:
+        """B − Aφ over the unknowns that are left, zero on the fixed ones, as a PETSc vector."""
+        vector = _assembled(self._charge(phi, lithium))
         vector.array[self._owned_fixed] = 0.0
-        return vector
+        if self.elimination is None:
+            return vector
+        reduced = self._transfer.createVecRight()
+        self._transfer.multTranspose(vector, reduced)
+        for group in self.elimination.bodies:
+            if not group.merged:
+                through = _assembled(self._through(group.name, phi, lithium)).array
+                self.elimination.put(reduced, group, self.elimination.sums(group, through))
+        return reduced
 
     def _constant(self, value: Any) -> Any:
         return dolfinx.fem.Constant(self.problem.mesh.mesh, float(value)) if isinstance(value, (int, float)) else value
@@ -258,6 +286,41 @@ def _two_level(system: System, coarse: System) -> Any:
 EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
 
 
+def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int32]) -> Elimination | None:
+    """How the unknowns of a space on the problem's mesh are merged for isolated bodies; None if there are none."""
+    if not problem.floating:
+        return None
+    bodies = []
+    for name in problem.floating:
+        facets, piece, count = problem.mesh.bodies(name)
+        unknowns, body = _unknowns_by_piece(space, facets, piece)
+        bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
+    return Elimination(space.dofmap.index_map, bodies, fixed)
+
+
+def _unknowns_by_piece(
+    space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
+    topology, dofmap = space.mesh.topology, space.dofmap
+    topology.create_connectivity(2, 3)
+    topology.create_connectivity(3, 2)
+    to_cell = topology.connectivity(2, 3)
+    cells = to_cell.array[to_cell.offsets[facets]]
+    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
+    closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
+    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
+    # A rank may own an unknown without having any facet that it lies on.
+    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
+    for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
+        vector.array[:] = 0.0
+        vector.array[on] = values[:, None]
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
+        vector.scatter_forward()
+    unknowns = np.nonzero(count.array)[0].astype(np.int32)
+    return unknowns, (np.rint(total.array[unknowns] / count.array[unknowns]) - 1).astype(np.int32)
+
+
 def _prolongation(coarse: System, fine: System, free_only: bool = False) -> Any:
     """Matrix that writes a function of degree 1 in the basis of degree 2: vertices keep, edges take the mean.
 
@@ -274,16 +337,35 @@ def _prolongation(coarse: System, fine: System, free_only: bool = False) -> Any:
     rows = np.concatenate([unknown, unknown])
     columns = np.concatenate([first, second])
     values = np.full(len(rows), 0.5)  # a vertex names itself twice
-    if free_only:
-        keep = ~np.isin(rows, fine.fixed) & ~np.isin(columns, coarse.fixed)
+    if not free_only:
+        (sizes_of_rows, row), (sizes_of_columns, column) = (
+            _numbering(rows_map.index_map),
+            _numbering(columns_map.index_map),
+        )
+        return matrix_of(fine.problem.mesh.comm, (sizes_of_rows, sizes_of_columns), row[rows], column[columns], values)
+    keep = ~np.isin(rows, fine.fixed) & ~np.isin(columns, coarse.fixed)
+    rows, columns, values = rows[keep], columns[keep], values[keep]
+    (sizes_of_rows, row), (sizes_of_columns, column) = fine.numbering, coarse.numbering
+    hubs = (np.empty(0, dtype=np.int64),) * 2
+    if fine.elimination is not None and coarse.elimination is not None:
+        merged = np.zeros(len(row), dtype=bool)
+        for group in fine.elimination.bodies:
+            merged[group.unknowns] |= group.merged
+        keep = ~merged[rows]
         rows, columns, values = rows[keep], columns[keep], values[keep]
-    sizes = [(m.index_map.size_local, m.index_map.size_global) for m in (rows_map, columns_map)]
-    matrix: Any = PETSc.Mat().createAIJ(sizes, comm=fine.problem.mesh.comm)
-    to_global = [m.index_map.local_to_global for m in (rows_map, columns_map)]
-    index = PETSc.IntType
-    matrix.setPreallocationCOO(
-        to_global[0](rows.astype(np.int32)).astype(index), to_global[1](columns.astype(np.int32)).astype(index)
-    )
-    matrix.setValuesCOO(values, addv=PETSc.InsertMode.ADD_VALUES)
-    matrix.assemble()
-    return matrix
+        hubs = fine.elimination.own_hubs(coarse.elimination)
+    return matrix_of(
+        fine.problem.mesh.comm, (sizes_of_rows, sizes_of_columns), np.concatenate([row[rows], hubs[0]]),
+        np.concatenate([column[columns], hubs[1]]), np.concatenate([values, np.ones(len(hubs[0]))]),
+    )  # fmt: skip
+
+
+def _numbering(index_map: Any) -> tuple[tuple[int, int], NDArray[np.int64]]:
+    local = np.arange(index_map.size_local + index_map.num_ghosts, dtype=np.int32)
+    return (index_map.size_local, index_map.size_global), index_map.local_to_global(local)
+
+
+def _assembled(form: Any) -> Any:
+    vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
+    vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
+    return vector

@@ -33,7 +33,7 @@ LAYERS = (
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
-    ("conduction",),
+    ("conduction", "floating"),
     ("system",),
     ("solve",),
     ("equilibrate", "surface_flux", "forces", "tip_flux"),
@@ -56,6 +56,7 @@ LAYERS = (
 FINITE_ELEMENTS = {
     "mesh.tagged",
     "conduction",
+    "floating",
     "system",
     "solve",
     "forces",

@@ -13,6 +13,7 @@ from fem_spall.crack.interface_file import InterfaceFile
 from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
+from fem_spall.crack.pores import Pores
 from fem_spall.crack.round_wall import RoundWall, cross_section
 from fem_spall.crack.sheet import Sheet
 from fem_spall.crack.spall import Spall
@@ -31,6 +32,17 @@ __all__ = [
 ]
 
 CrackKind = Annotated[
-    SurfaceFile | ImageStack | InterfaceFile | Sheet | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
+    SurfaceFile
+    | ImageStack
+    | InterfaceFile
+    | Sheet
+    | Spall
+    | Penny
+    | Spheroid
+    | Blade
+    | Pore
+    | Pores
+    | Patch
+    | RoundWall,
     Field(discriminator="kind"),
 ]
