@@ -46,7 +46,7 @@ LAYERS = (
     ("verify", "converge", "estimate", "terminal"),
     ("summary",),
     ("doctor",),
-    ("studies", "refusal"),
+    ("studies", "refusal", "sweep."),
     ("cli",),
     ("__main__",),
 )
