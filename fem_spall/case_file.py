@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fem_spall.case_schema import child, entry, kinds, members, resolve, root_part, sample, schema
 from fem_spall.errors import CaseError, InputFileError
-from fem_spall.yaml_source import read_source
+from fem_spall.yaml_source import Source, read_source
 from fem_spall.yaml_tree import Fault, Node
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fem_spall.case import Case
 
-__all__ = ["Fault", "case_hash", "kinds", "load_case", "schema", "write_case"]
+__all__ = ["Fault", "case_hash", "case_of", "kinds", "load_case", "refusal", "schema", "write_case"]
 
 
 def load_case(path: str | Path, overrides: Sequence[str] = ()) -> Case:
@@ -43,12 +43,21 @@ def load_case(path: str | Path, overrides: Sequence[str] = ()) -> Case:
     CaseError
         With every fault of the file, its base file and the overrides together.
     """
+    return case_of(read_source(Path(path), overrides), Path(path))
+
+
+def case_of(source: Source, path: Path) -> Case:
+    """Return the case of a tree that was read from ``path`` (and perhaps changed since).
+
+    Raises
+    ------
+    CaseError
+        With every fault that was found when it was read, and of its keys and values.
+    """
     from pydantic import ValidationError
 
     from fem_spall.case import Case
 
-    path = Path(path)
-    source = read_source(path, overrides)
     faults = list(source.faults)
     if not source.broken:
         _resolve_paths(source.root)
@@ -63,15 +72,19 @@ def load_case(path: str | Path, overrides: Sequence[str] = ()) -> Case:
                 _translate(source.root, detail) for detail in details if not _misspelt(source.root, detail, details)
             )
             faults.extend(fault for fault in found if fault is not None)
+    raise refusal(faults, path, 2 if source.broken else 3)
+
+
+def refusal(faults: Sequence[Fault], path: Path, detail: int) -> CaseError:
+    """Return what refuses a file for its faults, in the order in which they stand there."""
     order = {str(path): 0, **{fault.file: 2 - bool(fault.line) for fault in faults if fault.file != str(path)}}
     faults = sorted(dict.fromkeys(faults), key=lambda f: (order[f.file], f.line or 0, f.column or 0))
-    detail = 2 if source.broken else 3
     if len(faults) > 1:
         cure = "correct the lines named; `fem-spall check` lists them all"
-        raise CaseError(detail, str(path), f"{len(faults)} faults", cure, faults=faults)
+        return CaseError(detail, str(path), f"{len(faults)} faults", cure, faults=faults)
     reason, _, cure = faults[0].message.rpartition(". ")
     where = str(faults[0]).removesuffix(f": {faults[0].message}")
-    raise CaseError(detail, where, reason or cure, cure[:1].lower() + cure[1:], faults=faults)
+    return CaseError(detail, where, reason or cure, cure[:1].lower() + cure[1:], faults=faults)
 
 
 def write_case(case: Case) -> str:

@@ -1,7 +1,7 @@
 """The command ``fem-spall``: arguments, progress, refusals, exit codes; no science.
 
 Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
-7 output, 8 a limit, 9 interrupted, 11 environment.  A refusal ends with one line on stderr,
+7 output, 8 a limit, 9 interrupted, 10 sweep with failed points, 11 environment.  A refusal ends with one line on stderr
 ``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
 given here, in ``refusal`` and in ``studies``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
 E210 usage; E100 a bug; E610 a benchmark, E611 a point of a study; E710 standard output, E711 a file exists;
@@ -23,6 +23,7 @@ from cyclopts import App, CycloptsError, Parameter
 from fem_spall import __version__
 from fem_spall.errors import CaseError, Interrupted, OutputError, SetupError
 from fem_spall.refusal import LINES, as_refusal, one_line, record_failure, refuse, usage
+from fem_spall.sweep.commands import app as sweep_app
 
 __all__ = ["app", "main"]
 
@@ -47,13 +48,19 @@ What the figures are worth:
   fem-spall verify                          benchmarks with exact answers: errors, orders, error bars
   fem-spall converge mycase.yaml            the same case on several meshes, with fitted orders
 
+Many cases:
+
+  fem-spall sweep mysweep.yaml              a base case and axes over its keys; a table, plots, fitted laws
+
 Add --debug to any command to see the traceback of an error. Exit codes: 0 complete, 1 a bug, 2 case or usage,
-3 mesh file, 4 geometry, 5 meshing, 6 solve, 7 output, 8 time or memory limit, 9 interrupted, 11 environment.""",
+3 mesh file, 4 geometry, 5 meshing, 6 solve, 7 output, 8 time or memory limit, 9 interrupted,
+10 sweep with failed points, 11 environment.""",
     help_format="plaintext",
     version=__version__,
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
+app.command(sweep_app)
 
 
 @app.command

@@ -11,6 +11,7 @@
     ├── OutputError        7   disk, permissions, a folder in use
     ├── LimitError         8   a time or memory limit
     ├── Interrupted        9   the user or the system asked to stop
+    ├── SweepError        10   a sweep has ended, but not all of its points have a result
     └── SetupError        11   something this machine lacks
 
 Anything else that escapes is a bug and ends with exit code 1.
@@ -32,6 +33,7 @@ __all__ = [
     "SetupError",
     "SolveError",
     "SpallError",
+    "SweepError",
 ]
 
 
@@ -126,6 +128,12 @@ class Interrupted(SpallError):
     """The run was asked to stop before it was complete."""
 
     exit_code = 9
+
+
+class SweepError(SpallError):
+    """A sweep has ended, but some of its points have no result."""
+
+    exit_code = 10
 
 
 class SetupError(SpallError):

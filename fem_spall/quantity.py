@@ -33,6 +33,8 @@ __all__ = [
     "Time",
     "Unit",
     "Volume",
+    "measured",
+    "split",
     "to_si",
     "to_text",
 ]
@@ -129,6 +131,35 @@ def to_si(text: object, unit: Unit) -> float:
         raise ValueError(f"must be a finite {unit.word}; got {text!r}. {offer}")
     # Fifteen digits hide the last-bit noise of unit conversion (20 um is 2e-05 m, not 1.9999999999999998e-05 m).
     return float(f"{value:.15g}")
+
+
+def split(text: object) -> tuple[float, str]:
+    """Return number and unit of a text such as ``"2 um"``; the unit is empty for a bare number.
+
+    Raises
+    ------
+    ValueError
+        If it is no finite number with a known unit or none.
+    """
+    match = _NUMBER.fullmatch(str(text)) if isinstance(text, (str, int, float)) else None
+    if match is None or isinstance(text, bool) or not math.isfinite(float(match[1])):
+        raise ValueError(f"must be a number, with a unit where it has one; got {_shown(text)}")
+    if match[2]:
+        _factor(match[2], match[2])  # is it a unit?
+    return float(match[1]), match[2]
+
+
+def measured(text: object) -> pint.Quantity[float]:
+    """Return a quantity to reckon with from text such as ``"2 um"``; bare numbers are without dimension.
+
+    Raises
+    ------
+    ValueError
+        As :func:`split`.
+    """
+    number, unit = split(text)
+    registry = _registry()
+    return registry.Quantity(number, registry.parse_units(_BARE_POWER.sub(r"\1^\2", unit)))
 
 
 def _shown(value: object) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from fem_spall.errors import CaseError
 from fem_spall.yaml_tree import LARGEST_DEPTH, Fault, Node, Place, parse
 
-__all__ = ["Source", "read_source"]
+__all__ = ["Source", "override", "put", "read_source", "read_tree"]
 
 COMMAND_LINE = "command line"
 LARGEST_FILE = 1_000_000  # bytes
@@ -39,14 +39,21 @@ def read_source(path: Path, overrides: Sequence[str] = ()) -> Source:
         If the file itself cannot be read.
     """
     faults: list[Fault] = []
-    root, broken = _read_file(path, faults)
+    root, broken = read_tree(path, faults)
     root, base_broken = _with_base(root, path, faults)
     for text in overrides:
-        _override(root, text, faults)
+        override(root, text, faults)
     return Source(root, faults, broken or base_broken)
 
 
-def _read_file(path: Path, faults: list[Fault]) -> tuple[Node, bool]:
+def read_tree(path: Path, faults: list[Fault]) -> tuple[Node, bool]:
+    """Return the tree of one YAML file, which must hold keys and values, and whether its reading broke off.
+
+    Raises
+    ------
+    CaseError
+        If the file cannot be read.
+    """
     place = Place(str(path), 1, 1, path.parent)
     try:
         with path.open("rb") as stream:
@@ -88,7 +95,7 @@ def _with_base(root: Node, path: Path, faults: list[Fault]) -> tuple[Node, bool]
         return root, True
     base_path = path.parent / include.value
     try:
-        base, broken = _read_file(base_path, faults)
+        base, broken = read_tree(base_path, faults)
     except CaseError as error:
         message = f"the base file {error.where} {error.reason}. Give its path relative to {path.parent}"
         faults.append(Fault.at(include.place, "include", message))
@@ -112,7 +119,7 @@ def _merge(base: Node, over: Node) -> Node:
     return Node(entries, over.place, over.key_place, base.spoilt or over.spoilt)
 
 
-def _override(root: Node, text: str, faults: list[Fault]) -> None:
+def override(root: Node, text: str, faults: list[Fault]) -> None:
     """Set what ``key.path=value`` says; a list entry goes by index or by its ``name``."""
     place = Place(COMMAND_LINE, folder=Path())
     key, equals, value_text = text.partition("=")
@@ -130,7 +137,12 @@ def _override(root: Node, text: str, faults: list[Fault]) -> None:
     value.spoilt |= broken
     faults.extend(Fault.at(place, key, fault.message) for fault in own)
     value.key_place = place
-    node = root
+    put(root, key, value, faults)
+
+
+def put(root: Node, key: str, value: Node, faults: list[Fault]) -> None:
+    """Set the value at a key path of a tree; a list entry goes by index or by its ``name``."""
+    node, steps, place = root, key.strip().split("."), value.key_place or value.place
     for position, step in enumerate(steps):
         last = position == len(steps) - 1
         if isinstance(node.value, dict):

@@ -48,7 +48,7 @@ LAYERS = (
     ("verify", "converge", "estimate", "terminal"),
     ("summary",),
     ("doctor",),
-    ("inspection", "studies", "refusal"),
+    ("inspection", "studies", "refusal", "sweep."),
     ("cli",),
     ("__main__",),
 )

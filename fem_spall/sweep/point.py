@@ -1,0 +1,63 @@
+"""One point of a sweep, run in this process."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from fem_spall.case import Case
+from fem_spall.case_file import write_case
+from fem_spall.errors import OutputError
+from fem_spall.output.files import atomic_text
+from fem_spall.progress import Progress
+from fem_spall.run import run_case
+from fem_spall.sweep.fate import fate_of, result_folder
+from fem_spall.sweep.plan import point_case, read_plan
+
+__all__ = ["run_point"]
+
+#: Seconds for which a point waits for one that is being stopped in the same folder.
+PATIENCE = 30.0
+IN_USE = 2  # detail of the refusal of a folder that another run holds
+
+
+def run_point(folder: Path, id: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Return the record of a point, run now unless it has a result already.
+
+    Raises
+    ------
+    SpallError
+        Whatever stops the run.
+    """
+    plan = read_plan(folder)
+    point, case = point_case(plan, folder, id)
+    fate = fate_of(folder, point)
+    if fate.record is not None:
+        return fate.record
+    source = folder / "points" / f"{id}.yaml"
+    source.parent.mkdir(exist_ok=True)
+    atomic_text(source, write_case(_from_points(case, folder)))
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return run_case(
+                case, source, result_folder(folder, id), overrides=point.overrides, ranks=plan.settings.ranks,
+                overwrite=True, progress=progress,
+            )  # fmt: skip
+        except OutputError as error:
+            if error.detail != IN_USE or time.monotonic() > give_up:
+                raise
+        time.sleep(0.2)
+
+
+def _from_points(case: Case, folder: Path) -> Case:
+    """The case with its files as they are seen from ``points/``."""
+    cracks = []
+    for crack in case.cracks:
+        file = getattr(crack, "file", None)
+        if file is not None:
+            file = Path(os.path.relpath(file, folder / "points"))
+        cracks.append(crack if file is None else crack.model_copy(update={"file": file}))
+    return case.model_copy(update={"cracks": tuple(cracks)})
