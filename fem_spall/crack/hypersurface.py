@@ -231,7 +231,7 @@ class _Cursor:
         """Next ``count`` x ``columns`` numbers, which in a binary file are whole ones if ``whole``."""
         need = count * columns
         left = len(self._text) - self._at
-        if need * (4 if self._binary else 2) > left + 1:
+        if (4 * need > left) if self._binary else (2 * need > left + 1):
             reason = f"announces {count} {what}; got {left} bytes: the file is cut off"
             raise InputFileError(6, str(self.path), reason, "copy or save it again")
         if self._binary:
