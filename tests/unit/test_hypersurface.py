@@ -32,6 +32,7 @@ FORMS = {
     "ascii with curves": surface_file(POINTS, BODIES, binary=False, curves={"vertices": [1, 2, 3, 1]}),
     "binary with curves": surface_file(POINTS, BODIES, binary=True, curves={"vertices": [1, 2, 3, 1]}),
     "crlf": surface_file(POINTS, BODIES, binary=False).replace(b"\n", b"\r\n"),
+    "crlf in binary": surface_file(POINTS, BODIES, binary=True, newline="\r\n", curves={"vertices": [1, 2, 3]}),
     "comments": surface_file(POINTS, BODIES, binary=False).replace(b"\nPatches", b"\n# next\n\nPatches"),
     "surfaces": surface_file(POINTS, BODIES, binary=True) + b"Surfaces 1\n{\nRegion Lithium\nPatches 2\n}\n",
 }
@@ -94,6 +95,7 @@ BAD = {
     "no brace": (text("}\n}\n\nVertices", "}\n\nVertices"), "matching braces"),
     "not closed": (surface_file(POINTS, ONE, binary=False).rstrip(b"}\n"), "must close patch 1 with a brace"),
     "cut": (surface_file(POINTS, ONE, binary=True)[:-20], "triangles of patch 1; got .* bytes: the file is cut off"),
+    "last byte": (surface_file(POINTS, ONE, binary=True)[:-4], "announces 4 triangles of patch 1; got 47 bytes"),
     "beyond": (text("1\t2\t4", "1\t2\t6"), "must use vertices 1 to 5; got 6"),
     "zero": (text("1\t2\t4", "0\t2\t4"), "must use vertices 1 to 5; got 0"),
     "fraction": (text("1\t2\t4", "1.5\t2\t4"), "triangles of patch 1 must be whole numbers"),
