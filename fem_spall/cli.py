@@ -167,26 +167,16 @@ def check(case: Path, /, *overrides: str) -> None:
 
 @app.command
 def inspect(
-    file: Path,
-    /,
-    *,
-    unit: str,
-    block: str | None = None,
-    material: str | None = None,
-    thin: str | None = None,
-    vtp: Path | None = None,
-    picture: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json")] = False,
-) -> None:
+    file: Path, /, *, unit: str, block: str | None = None, material: str | None = None, thin: str | None = None,
+    vtp: Path | None = None, picture: Path | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:  # fmt: skip
     """Say what a crack surface is and what is wrong with it: counts, size, holes, crossings, thin places.
 
     For instance:
 
       fem-spall inspect meshes/crack.stl --unit um
 
-      fem-spall inspect crack.surf --unit um --material Lithium --block '20 um, 30 um, 50 um'
-
-      fem-spall inspect crack.stl --unit um --vtp faults.vtp --picture faults.png
+      fem-spall inspect crack.surf --unit um --material Lithium --vtp faults.vtp --picture faults.png
 
     Parameters
     ----------
@@ -195,7 +185,7 @@ def inspect(
     unit
         Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
     block
-        Lengths of the electrolyte block along x, y and z, to compare the bounding box with.
+        Lengths of the block, to compare the bounding box with, for instance '20 um, 30 um, 50 um'.
     material
         Which material of a HyperSurface, if it has several.
     thin
