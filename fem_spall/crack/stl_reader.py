@@ -34,7 +34,8 @@ def read_binary_stl(path: Path, data: bytes) -> PolygonMesh:
     """Return the facets of the bytes of a binary STL, whose size has been looked at; normals are not used."""
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     facets = np.frombuffer(data, record, offset=84)
-    corners = facets["corners"].reshape(-1, 3).astype(float)
+    with np.errstate(invalid="ignore"):  # a signalling NaN; numbers are looked at later
+        corners = facets["corners"].reshape(-1, 3).astype(float)
     return PolygonMesh(corners, np.arange(len(corners)).reshape(-1, 3), lambda k: f"{path}, facet {k + 1}")
 
 
