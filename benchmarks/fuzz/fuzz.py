@@ -40,7 +40,7 @@ WORDS = [
     *b"# / @1 end_header endsolid solid facet vertex property Lattice".split(),
     *(b"", b"\n", b"\r", b"\\\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"f 1 2 3 4", b"v 0 0 0", b"Triangles 3"),
 ]
-NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 0x7F800001)
 FLOATS = (0.0, -0.0, 1e-40, 1e-20, 1e20, 3e38, float("nan"), float("inf"), float("-inf"))
 
 

@@ -74,7 +74,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "no_end.stl": (stl_ascii().split("endsolid")[0], "must end with 'endsolid'"),
     "four_corners.stl": (stl_ascii().replace("vertex 0 0 0.25", "vertex 0 0 1\nvertex 0 0 0.25"), "facet 2 must be"),
     "nan.stl": (stl_ascii().replace("0.25", "nan"), r"facet 2, corner 3: .*got \(0, 0, nan\), and 2 more"),
-    "signalling_nan.stl": (stl_binary()[:96] + b"\x01\0\x80\x7f" + stl_binary()[100:], r"facet 1, corner 1: .*got \(nan"),
+    "signalling_nan.stl": (stl_binary()[:96] + b"\1\0\x80\x7f" + stl_binary()[100:], r"facet 1, corner 1: .*\(nan, 0"),
     "inf.obj": (obj().replace("0.25", "inf"), "vertex 4: coordinates must be finite"),
     "huge.obj": (obj().replace("0.25", "1e30"), "vertex 4: .*1e.?30"),
     "underscore.obj": (obj().replace("0.25", "2_5"), "line 7: must be a number; got '2_5'"),
