@@ -174,27 +174,17 @@ def check(case: Path, /, *overrides: str) -> None:
 
 @app.command
 def inspect(
-    file: Path,
-    /,
-    *,
-    unit: str,
-    block: str | None = None,
-    material: str | None = None,
-    array: str | None = None,
-    thin: str | None = None,
-    vtp: Path | None = None,
-    picture: Path | None = None,
+    file: Path, /, *, unit: str, block: str | None = None, material: str | None = None, array: str | None = None,
+    thin: str | None = None, vtp: Path | None = None, picture: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Say what a crack surface is and what is wrong with it, or what an image stack holds.
 
     For instance:
 
       fem-spall inspect meshes/crack.stl --unit um
 
-      fem-spall inspect crack.surf --unit um --material Lithium --block '20 um, 30 um, 50 um'
-
-      fem-spall inspect crack.stl --unit um --vtp faults.vtp --picture faults.png
+      fem-spall inspect crack.surf --unit um --material Lithium --vtp faults.vtp --picture faults.png
 
       fem-spall inspect meshes/fib_stack.tif --unit um
 
@@ -206,7 +196,7 @@ def inspect(
     unit
         Length unit of its coordinates: nm, um, mm, cm, m or inch; mesh files do not say.
     block
-        Lengths of the electrolyte block along x, y and z, to compare the bounding box with.
+        Lengths of the block, to compare the bounding box with, for instance '20 um, 30 um, 50 um'.
     material
         Which material of a HyperSurface, if it has several.
     array

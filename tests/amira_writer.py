@@ -21,6 +21,7 @@ def label_file(
     materials: Sequence[str] = ("Exterior", "Lithium"),
     first_id: int | None = None,
     more: str = "",
+    newline: str = "\n",
 ) -> bytes:
     """An AmiraMesh label field of (nx, ny, nz) labels."""
     flat = labels.transpose(2, 1, 0).ravel()
@@ -43,7 +44,7 @@ def label_file(
         f'    BoundingBox {" ".join(f"{value:g}" for value in box)},\n    CoordType "uniform"\n}}\n\n'
         f"Lattice {{ {NAMES[kind]} Labels }} @1{stored}\n\n# Data section follows\n@1\n"
     )
-    return header.encode() + body + b"\n"
+    return header.replace("\n", newline).encode() + body + newline.encode()
 
 
 def runs(raw: bytes) -> bytes:
@@ -76,12 +77,13 @@ def surface_file(
     binary: bool,
     parameters: str = "",
     curves: Mapping[str, Sequence[int]] | None = None,
+    newline: str = "\n",
 ) -> bytes:
     """A HyperSurface of patches: inner region, outer region, triangles (m, 3) counted from 0."""
     parts: list[bytes] = []
 
     def line(text: str) -> None:
-        parts.append(text.encode() + b"\n")
+        parts.append((text + "\n").replace("\n", newline).encode())
 
     def array(values: NDArray[np.generic]) -> None:
         if binary:

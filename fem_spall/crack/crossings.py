@@ -21,6 +21,7 @@ type Ints = NDArray[np.int64]
 CHUNK = 1_000_000  # pairs of boxes looked at together: about 100 MB
 FLAT = 1e-12  # distances below this part of the bounding box are rounding: the point lies in the plane
 OVERLAP = 1e-9  # coplanar triangles must overlap by this much of the bounding box
+ROUNDING = 4e-16  # of a coordinate in the cube of the bounding box
 ENOUGH = 100_000  # crossing pairs, after which no more are looked for
 PAIRS_A_FACE = 200  # close pairs a face; compact triangles have about 10
 MORE_PAIRS = 20_000_000  # close pairs of small surfaces; about 20 s
@@ -29,9 +30,9 @@ MORE_PAIRS = 20_000_000  # close pairs of small surfaces; about 20 s
 def crossing_faces(vertices: Floats, faces: Ints) -> Ints:
     """Return the pairs of faces that cross or overlap, (k, 2) int, each pair and the list sorted.
 
-    Two faces cross if an edge of one runs through the inside of the other; faces of one
-    plane overlap if their common area is not zero.  Touching does not count, neither
-    along shared edges and corners nor elsewhere.  After :data:`ENOUGH` pairs no more are
+    Two faces cross if an edge of one runs through the other, its sides and corners included;
+    faces of one plane overlap if their common area is not zero.  Touching does not count,
+    neither along shared edges and corners nor where an edge ends on a face.  After :data:`ENOUGH` pairs no more are
     looked for.
 
     Raises
@@ -120,7 +121,7 @@ def _heights(corners: Floats, normals: Floats, one: Ints, other: Ints, corner: i
 
 
 def _pierce(corners: Floats, normals: Floats, faces: Ints, one: Ints, other: Ints) -> NDArray[np.bool_]:
-    """Whether an edge of face ``one`` runs through the inside of face ``other``; edges with a common corner cannot."""
+    """Whether an edge of face ``one`` runs through face ``other``; edges with a common corner cannot."""
     crossing = np.zeros(len(one), dtype=bool)
     height = [_heights(corners, normals, one, other, corner) for corner in range(3)]
     for i, j in ((0, 1), (1, 2), (2, 0)):
@@ -130,7 +131,9 @@ def _pierce(corners: Floats, normals: Floats, faces: Ints, one: Ints, other: Int
         p, q = corners[one[k], i], corners[one[k], j]
         a, b, c = np.moveaxis(corners[other[k]] - p[:, None], 1, 0)
         spins = np.array([np.einsum("ij,ij->i", q - p, np.cross(u, v)) for u, v in ((a, b), (b, c), (c, a))])
-        crossing[k[(spins > 0).all(axis=0) | (spins < 0).all(axis=0)]] = True
+        # An edge through the side of two triangles, as the diagonal of a rectangle, runs through the surface.
+        zero = ROUNDING * np.max([np.einsum("ij,ij->i", u, u) for u in (q - p, a, b, c)], axis=0)
+        crossing[k[(spins >= -zero).all(axis=0) | (spins <= zero).all(axis=0)]] = True
     return crossing
 
 

@@ -83,6 +83,9 @@ def read_hypersurface(path: Path, data: bytes, material: str | None) -> tuple[Po
     faces = [one.faces for one in patches if one.inner == chosen != one.outer]
     faces += [one.faces[:, ::-1] for one in patches if one.outer == chosen != one.inner]
     triangles = np.concatenate(faces) if faces else np.empty((0, 3), dtype=np.int64)
+    if len(faces) < len(patches):  # corners of other materials are none of this one's
+        used, index = np.unique(triangles, return_inverse=True)
+        vertices, triangles = vertices[used], index.reshape(-1, 3).astype(np.int64)
     return PolygonMesh(vertices, triangles, lambda k: f"{path}, triangle {k + 1}"), length_unit(found), notes
 
 
@@ -231,11 +234,12 @@ class _Cursor:
         """Next ``count`` x ``columns`` numbers, which in a binary file are whole ones if ``whole``."""
         need = count * columns
         left = len(self._text) - self._at
-        if need * (4 if self._binary else 2) > left + 1:
+        if (4 * need > left) if self._binary else (2 * need > left + 1):
             reason = f"announces {count} {what}; got {left} bytes: the file is cut off"
             raise InputFileError(6, str(self.path), reason, "copy or save it again")
         if self._binary:
-            values = np.frombuffer(self._data, ">i4" if whole else ">f4", need, self._at).astype(float)
+            with np.errstate(invalid="ignore"):  # a signalling NaN; numbers are looked at later
+                values = np.frombuffer(self._data, ">i4" if whole else ">f4", need, self._at).astype(float)
             self._at += 4 * need
             return values
         words = list(itertools.islice(_WORD.finditer(self._text, self._at), need))

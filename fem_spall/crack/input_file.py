@@ -25,7 +25,12 @@ LARGEST_TEXT = 2**29  # bytes; an ASCII STL of two million facets
 
 FOREIGN = (
     (0, b"\x1f\x8b", "a gzip archive", "unpack it with gunzip"),
-    (0, b"PK\x03\x04", "a zip archive (or a 3MF, NPZ or office file)", "unpack it, or export the surface as STL"),
+    (
+        0,
+        b"PK\x03\x04",
+        "a zip archive (or a 3MF, NPZ or office file)",
+        "unpack it; voxels in NPZ are kind: image_stack",
+    ),
     (0, b"PK\x05\x06", "an empty zip archive", "export the surface as STL"),
     (0, b"BZh", "a bzip2 archive", "unpack it with bunzip2"),
     (0, b"\xfd7zXZ", "an xz archive", "unpack it with unxz"),

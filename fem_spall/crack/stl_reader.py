@@ -34,7 +34,8 @@ def read_binary_stl(path: Path, data: bytes) -> PolygonMesh:
     """Return the facets of the bytes of a binary STL, whose size has been looked at; normals are not used."""
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     facets = np.frombuffer(data, record, offset=84)
-    corners = facets["corners"].reshape(-1, 3).astype(float)
+    with np.errstate(invalid="ignore"):  # a signalling NaN; numbers are looked at later
+        corners = facets["corners"].reshape(-1, 3).astype(float)
     return PolygonMesh(corners, np.arange(len(corners)).reshape(-1, 3), lambda k: f"{path}, facet {k + 1}")
 
 
@@ -44,7 +45,8 @@ _FACET = re.compile(
     + r"\s+endloop\s+endfacet(?!\S)",
     re.IGNORECASE,
 )
-_SOLID = re.compile(r"\s*(end\s?)?solid\b(?:(?!facet\s+normal)[^\n])*", re.IGNORECASE)
+_SOLID = re.compile(r"\s*(end\s?)?solid\b", re.IGNORECASE)
+_NAME_END = re.compile(r"\n|facet\s+normal", re.IGNORECASE)
 
 
 def read_ascii_stl(path: Path, data: bytes) -> PolygonMesh:
@@ -63,7 +65,9 @@ def read_ascii_stl(path: Path, data: bytes) -> PolygonMesh:
             numbers += facet.groups()
             position, closed = facet.end(), False
         elif (solid := _SOLID.match(text, position)) is not None:
-            position, closed = solid.end(), solid.group(1) is not None
+            name_end = _NAME_END.search(text, solid.end())
+            position = len(text) if name_end is None else name_end.start()
+            closed = solid.group(1) is not None
         else:
             rest = text[position : position + 10_000].lstrip()
             line = text.count("\n", 0, position + 1) + 1

@@ -28,6 +28,7 @@ type Ints = NDArray[np.int64]
 type Bools = NDArray[np.bool_]
 
 NO_HEIGHT = 1e-9  # a face whose height is below this part of the box diagonal has no area
+NEIGHBOURS = 5  # bodies of the nearest middles that a body is compared with, itself included
 SAME_BODY = 1e-3  # two bodies are one twice if number, area and centre of their faces agree within this
 
 
@@ -129,15 +130,12 @@ def _duplicate_bodies(faults: SurfaceFaults, corners: Floats, doubled: Bools, co
     exact = np.bincount(part, copies > 1) == size
     mark = doubled & exact[part]
     places = [centre[exact]]
-    reach = SAME_BODY * np.sqrt(surface)
-    pairs = (
-        cKDTree(centre).query_pairs(float(reach.max()), output_type="ndarray") if len(size) > 1 else np.empty((0, 2))
-    )
-    if len(pairs):
-        pairs = pairs[np.lexsort(pairs.T[::-1])]
-        i, j = pairs.T
-        near = np.linalg.norm(centre[i] - centre[j], axis=1) <= np.minimum(reach[i], reach[j])
-        same = near & (size[i] == size[j]) & (np.abs(surface[i] - surface[j]) <= SAME_BODY * surface[i])
+    if len(size) > 1:
+        count = min(NEIGHBOURS, len(size))
+        distance, other = cKDTree(centre).query(centre, k=count)
+        i, j = np.repeat(np.arange(len(size)), count), other.ravel()
+        near = distance.ravel() <= SAME_BODY * np.sqrt(np.minimum(surface[i], surface[j]))
+        same = near & (i < j) & (size[i] == size[j]) & (np.abs(surface[i] - surface[j]) <= SAME_BODY * surface[i])
         again = np.unique(j[same])
         mark |= np.isin(part, again)
         places.append(centre[again])

@@ -217,7 +217,13 @@ def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, uni
 
 
 class SurfaceFile(TriangulatedCrack):
-    """A closed surface from an STL, OBJ, PLY, OFF or HyperSurface (.surf) file, which may hold several materials."""
+    """A closed surface from an STL, OBJ, PLY, OFF or HyperSurface (.surf) file.
+
+    Attributes
+    ----------
+    material
+        Which material of a HyperSurface, needed if it has more than one.
+    """
 
     kind: Literal["surface_file"]
     file: UserFile

@@ -80,7 +80,8 @@ def draw_marked(path: Path, inspection: Inspection) -> Path:
     from fem_spall.output.files import atomic_bytes
 
     report = inspection.report
-    figure = Figure(figsize=(10, 5.6), layout="constrained", dpi=150)
+    tallest = max(size[1] / size[0] for size in (np.subtract(*_window(inspection, camera)) for _, camera in VIEWS))
+    figure = Figure(figsize=(10, min(1.3 + 4.8 * tallest, 7)), layout="constrained", dpi=150)
     for axis, (title, camera) in zip(figure.subplots(1, 2), VIEWS, strict=True):
         _view(axis, inspection, camera)
         axis.set_title(title, fontsize=9)
@@ -100,16 +101,21 @@ def draw_marked(path: Path, inspection: Inspection) -> Path:
     return atomic_bytes(path, buffer.getvalue())
 
 
+def _window(inspection: Inspection, camera: Camera) -> tuple[Floats, Floats]:
+    """Upper right and lower left corner of what a camera sees, um, (2,) each."""
+    used = camera.project(inspection.vertices[np.unique(inspection.faces)] * 1e6)[:, :2]
+    low, high = used.min(axis=0), used.max(axis=0)
+    margin = 0.04 * max(float((high - low).max()), 1e-12)
+    return high + margin, low - margin
+
+
 def _view(axis: Axes, inspection: Inspection, camera: Camera) -> None:
     """Draw one view in um, rings round the faces of rare faults."""
     import matplotlib as mpl
 
     points, faces = inspection.vertices * 1e6, inspection.faces
     flat = camera.project(points)
-    used = flat[np.unique(faces)]
-    low, high = used[:, :2].min(axis=0), used[:, :2].max(axis=0)
-    margin = 0.04 * max(float((high - low).max()), 1e-12)
-    low, high = low - margin, high + margin
+    high, low = _window(inspection, camera)
     scale = _PIXELS / float((high - low).max())
     width, height = (2 * max(int(np.ceil(x * scale / 2)), 1) for x in high - low)
     pixels = np.column_stack([(flat[:, :2] - low) * scale, flat[:, 2] * scale])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fem_spall.case_file import load_case
 from fem_spall.errors import GeometryError
 from fem_spall.estimate import estimate, measure
+from tests.amira_writer import surface_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +112,40 @@ def test_inspect_says_what_a_surface_is() -> None:
     assert done.stdout.endswith("verdict: a run would take it\n")
     report = json.loads(fem_spall("inspect", "meshes/fault_crack_lens.stl", "--unit", "nm", "--json").stdout)
     assert report["size_um"] == pytest.approx([0.012, 0.008, 0.00112873], rel=1e-4)
+
+
+def test_inspect_marks_and_draws_what_it_finds(tmp_path: Path) -> None:
+    """Bug: the options of the command do not reach what it does, or a picture loads VTK's graphics."""
+    path = tmp_path / "a.surf"
+    points = np.array([[0.0, 0, 0], [2, 0, 0], [0, 2, 0], [0.5, 0.5, 3]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3]])  # one is missing
+    path.write_bytes(surface_file(points, [("Li", "Exterior", faces), ("Li", "Pore", faces[:0])], binary=True))
+    options = ("--unit", "um", "--material", "Li", "--block", "20 um, 30 um, 2 um", "--thin", "10 nm")
+    done = fem_spall("inspect", path, *options, "--vtp", tmp_path / "a.vtp", "--picture", tmp_path / "a.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "open edges: 3, such as at " in done.stdout
+    assert "thin gaps: 0 faces below 0.01 um" in done.stdout
+    assert "beyond block um: +z by 1\n" in done.stdout
+    assert (tmp_path / "a.vtp").read_bytes().startswith(b'<?xml version="1.0"?>\n<VTKFile type="PolyData"')
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_refusal_of_a_file_is_quick(tmp_path: Path) -> None:
+    """Bug: a file of a terabyte that announces four billion facets is read or copied before it is refused."""
+    case = tmp_path / "case.yaml"
+    starter = (ROOT / "fem_spall" / "starter.yaml").read_text(encoding="utf-8")
+    head, tail = starter.split("cracks:")[0], starter[starter.index("\nmesh:") :]
+    case.write_text(head + "cracks: [{name: a, kind: surface_file, file: a.stl, unit: um}]\n" + tail)
+    sparse = tmp_path / "a.stl"
+    sparse.write_bytes(bytes(80) + b"\xff\xff\xff\xff")
+    os.truncate(sparse, 2**40)
+    for words in (("inspect", sparse, "--unit", "um"), ("check", case), ("run", case, "-o", tmp_path / "out")):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = fem_spall(*words)
+        assert done.returncode == 3
+        assert re.fullmatch(r"fem-spall: error \[E306\]: .*a\.stl: its header announces 4294967295 .*\n", done.stderr)
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4  # about one on a quiet machine
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case.yaml", "failure.json", "log.txt"]
 
 
 def test_report_of_no_run_is_exit_code_7(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ GOOD = {
         b"# AmiraMesh BINARY-LITTLE-ENDIAN 2.1", b"# Avizo BINARY-LITTLE-ENDIAN 3.0"
     ),
     "crlf": label_file(LABELS, BOX, form="ASCII").replace(b"\n", b"\r\n"),
+    "crlf before binary": label_file(LABELS.astype(np.int16), BOX, newline="\r\n"),
+    "crlf before zlib": label_file(LABELS, BOX, codec="HxZip", newline="\r\n"),
     "spaces": label_file(LABELS, BOX).replace(b"}\n", b"}  \n").replace(b"Labels } @1", b"Labels } = @1 "),
     "unit": label_file(LABELS, BOX, more='    Units {\n        Coordinates "µm"\n    }\n'),
 }

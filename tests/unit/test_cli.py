@@ -82,6 +82,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--nothing"], r"E210\]: command line: .*--nothing"),
         (["inspect", "x.stl"], r"E210\]: command line: --unit requires an argument; see fem-spall inspect --help"),
         (["inspect", "x.stl", "--unit", "mile"], r"E210\]: --unit: must be one of nm, um, .* got 'mile'; write"),
+        (["inspect", "x.stl", "--unit", "um", "--vtp", "x.stl"], r"E210\]: --vtp: must be a file that ends with \.vtp"),
+        (
+            ["inspect", "x.stl", "--unit", "um", "--picture", "a.jpg"],
+            r"E210\]: --picture: must be a file .* \.png; got",
+        ),
+        (
+            ["inspect", "x.stl", "--unit", "um", "--block", "20 um"],
+            r"E210\]: --block: must be 3 lengths above zero; got",
+        ),
+        (
+            ["inspect", "x.stl", "--unit", "um", "--block", "20,30,50"],
+            r"E210\]: --block: a length needs a unit; got '20'",
+        ),
+        (["inspect", "x.stl", "--unit", "um", "--thin", "0 um"], r"E210\]: --thin: must be 1 length above zero; got"),
         (["kinds", "pony"], r"E210\]: kinds: there is no kind 'pony'; take one of surface_file,"),
         (["run", "nofile.yaml"], r"E201\]: nofile.yaml: cannot be read \(No such file or directory\); give the path"),
         (["check", "nofile.yaml", "foo"], r"E201\]: nofile.yaml: cannot be read"),

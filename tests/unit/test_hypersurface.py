@@ -32,6 +32,7 @@ FORMS = {
     "ascii with curves": surface_file(POINTS, BODIES, binary=False, curves={"vertices": [1, 2, 3, 1]}),
     "binary with curves": surface_file(POINTS, BODIES, binary=True, curves={"vertices": [1, 2, 3, 1]}),
     "crlf": surface_file(POINTS, BODIES, binary=False).replace(b"\n", b"\r\n"),
+    "crlf in binary": surface_file(POINTS, BODIES, binary=True, newline="\r\n", curves={"vertices": [1, 2, 3]}),
     "comments": surface_file(POINTS, BODIES, binary=False).replace(b"\nPatches", b"\n# next\n\nPatches"),
     "surfaces": surface_file(POINTS, BODIES, binary=True) + b"Surfaces 1\n{\nRegion Lithium\nPatches 2\n}\n",
 }
@@ -44,6 +45,7 @@ def test_each_material_is_a_closed_body_of_its_volume(tmp_path: Path, name: str)
     for material, expected in (("Lithium", 2.0), ("Pore", 1.0)):  # base 2, heights 3 and 1.5, over 3
         mesh = read_mesh(path, material)
         assert (edge_numbers(mesh.faces)[1] == 2).all()
+        assert len(mesh.vertices) == 4, "corners of the other body would be repaired away"
         assert volume(mesh.vertices[mesh.faces]) == pytest.approx(expected)
     assert mesh.format == ("surf ascii" if b"ASCII" in FORMS[name] else "surf binary")
     assert mesh.notes == ()
@@ -94,11 +96,16 @@ BAD = {
     "no brace": (text("}\n}\n\nVertices", "}\n\nVertices"), "matching braces"),
     "not closed": (surface_file(POINTS, ONE, binary=False).rstrip(b"}\n"), "must close patch 1 with a brace"),
     "cut": (surface_file(POINTS, ONE, binary=True)[:-20], "triangles of patch 1; got .* bytes: the file is cut off"),
+    "last byte": (surface_file(POINTS, ONE, binary=True)[:-4], "announces 4 triangles of patch 1; got 47 bytes"),
     "beyond": (text("1\t2\t4", "1\t2\t6"), "must use vertices 1 to 5; got 6"),
     "zero": (text("1\t2\t4", "0\t2\t4"), "must use vertices 1 to 5; got 0"),
     "fraction": (text("1\t2\t4", "1.5\t2\t4"), "triangles of patch 1 must be whole numbers"),
     "comma": (text("0.5", "0,5"), "number 10: must have decimal points; got decimal commas"),
     "nan": (text("0.5", "nan"), "vertex 4: coordinates must be finite"),
+    "signalling nan": (
+        surface_file(POINTS, ONE, binary=True).replace(b"Vertices 5\n\0\0\0\0", b"Vertices 5\n\x7f\x80\0\1"),
+        r"vertex 1: coordinates must be finite and below 1e12; got \(nan",
+    ),
     "no inner region": (text("InnerRegion Inside\n", ""), "patch 1 must have an InnerRegion and Triangles"),
     "word": (text("BranchingPoints 0\n\n", "Colour 3\n"), "patch 1 must have regions and triangles; got 'Colour 3'"),
     "only outside": (text("Inside", "Exterior"), "must have one material, or one must be named; got none"),

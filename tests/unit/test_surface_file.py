@@ -16,6 +16,7 @@ from fem_spall.crack.inspect_surface import inspect_surface
 from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.crack.surface_file import Placement, SurfaceFile, in_metres
 from fem_spall.errors import GeometryError, InputFileError
+from tests.amira_writer import surface_file
 
 BLOCK = Block((20e-6, 30e-6, 50e-6))
 MESHES = Path(__file__).parents[2] / "meshes"
@@ -137,6 +138,28 @@ def test_wrong_unit_or_place_is_named(tmp_path: Path) -> None:
         crack(tmp_path / "b.obj")
 
 
+def test_unit_and_material_of_a_hypersurface(tmp_path: Path) -> None:
+    """Bug: of a file with several materials all are taken, or the unit that the file itself states is overruled."""
+    path = tmp_path / "a.surf"
+    above = WEDGE * [1, 1, -1] + [0, 0, 2 * 40.3]  # on the same base
+    points = np.concatenate([WEDGE, above[3:]])
+    lower = np.array([[1, 0, 4], [2, 1, 4], [0, 2, 4]])
+    patches = [("Li", "Exterior", SIDES[1:]), ("Pore", "Exterior", lower), ("Li", "Pore", SIDES[:1])]
+    path.write_bytes(surface_file(points, patches, binary=True))
+    data = {"name": "c", "kind": "surface_file", "file": path, "unit": "um", "material": "Li"}
+    made = SurfaceFile.model_validate(data).surface(BLOCK)
+    assert made.volume == pytest.approx(WEDGE_VOLUME, rel=1e-5)  # the file has single precision
+    assert made.provenance["material"] == "Li"
+    with pytest.raises(InputFileError, match=r"got 'Li' \(4 triangles\), 'Pore' \(4 triangles\); name one in the case"):
+        crack(path)
+    unit = '    Units {\n        Coordinates "mm"\n    }\n'
+    path.write_bytes(surface_file(points, patches, binary=True, parameters=unit))
+    with pytest.raises(
+        InputFileError, match="states itself that its coordinates are in mm; got unit: um; write unit: mm"
+    ):
+        SurfaceFile.model_validate(data).surface(BLOCK)
+
+
 def test_path_is_relative_to_the_case(tmp_path: Path) -> None:
     """Bug: the file is looked for where the program was started."""
     save(tmp_path / "a.obj", WEDGE)
@@ -160,9 +183,12 @@ def test_inspection_counts_what_was_broken(tmp_path: Path) -> None:
     faces = raw.faces.copy()
     faces[[10, 2000]] = faces[[10, 2000], ::-1]
     faces = np.concatenate([np.delete(faces, 4000, axis=0), faces[:3], [[5, 5, 6]]])
-    report = inspect_surface(save(tmp_path / "a.obj", raw.vertices, faces), "um", BLOCK)
+    found = inspect_surface(save(tmp_path / "a.obj", raw.vertices, faces), "um", BLOCK)
+    report = found.report
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    counts = {key: report[key]["count"] for key in report if isinstance(report[key], dict)}
+    counts = {
+        key: report[key]["count"] for key in report if "count" in (report[key] if isinstance(report[key], dict) else {})
+    }
     assert counts == {
         "open_edges": 3,
         "non_manifold_edges": 9,
@@ -170,7 +196,13 @@ def test_inspection_counts_what_was_broken(tmp_path: Path) -> None:
         "duplicate_faces": 3,
         "degenerate_faces": 1,
         "self_intersecting_faces": 0,
+        "duplicate_bodies": 0,
+        "thin_gaps": 0,
+        "thin_walls": 0,
     }
+    marked = {name: int(mark.sum()) for name, mark in found.marks.items()}
+    assert marked == counts | {"open_edges": 3, "non_manifold_edges": marked["non_manifold_edges"]}
+    assert all(len(mark) == len(faces) for mark in found.marks.values())
     assert (report["watertight"], report["components"], report["genus"]) == (False, 1, None)
     done = {one["kind"]: one["count"] for one in report["repairs"]}
     assert done == {
@@ -185,7 +217,7 @@ def test_inspection_counts_what_was_broken(tmp_path: Path) -> None:
 
 def test_inspection_of_good_and_of_refused_surfaces(tmp_path: Path) -> None:
     """Bug: the report of a good surface shows faults, or a fatal fault shows none."""
-    good = inspect_surface(save(tmp_path / "a.obj", WEDGE), "um")
+    good = inspect_surface(save(tmp_path / "a.obj", WEDGE), "um").report
     assert (good["watertight"], good["genus"], good["euler_characteristic"], good["refusal"]) == (True, 0, 2, None)
     assert good["volume_um3"] == pytest.approx(WEDGE_VOLUME * 1e18)
     assert good["size_um"] == pytest.approx([4.3, 5.1, 6.823456789])
@@ -193,6 +225,6 @@ def test_inspection_of_good_and_of_refused_surfaces(tmp_path: Path) -> None:
     assert good["smallest_edge_at_um"] == pytest.approx([6.25, 10.2, 40.3])
     other = WEDGE[:, [1, 0, 2]] - [6.05, -6, 1]
     both = save(tmp_path / "b.obj", np.concatenate([WEDGE, other]), np.concatenate([SIDES, SIDES[:, ::-1] + 4]))
-    report = inspect_surface(both, "um")
+    report = inspect_surface(both, "um").report
     assert report["self_intersecting_faces"]["count"] > 0
     assert "runs through itself" in report["refusal"]
