@@ -197,17 +197,13 @@ def inspect(
     if unit not in units:
         reason = f"must be one of {', '.join(units)}; got {unit!r}"
         raise CaseError(10, "--unit", reason, "write for instance --unit um")
-    from fem_spall.crack.stack_readers import is_stack
+    from fem_spall.crack.inspect_stack import inspect_stack, is_stack, stack_lines
     from fem_spall.summary import surface_lines
 
-    if is_stack(file):
-        from fem_spall.crack.inspect_stack import inspect_stack, stack_lines
-
-        stack = inspect_stack(file, cast(LengthUnit, unit), array)
-        print(json.dumps(stack, indent=1) if as_json else "\n".join(stack_lines(stack)))
-        return
-    found = inspect_surface(file, cast(LengthUnit, unit))
-    print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(surface_lines(found)))
+    known = cast(LengthUnit, unit)
+    found = inspect_stack(file, known, array) if is_stack(file) else inspect_surface(file, known)
+    lines = stack_lines if is_stack(file) else surface_lines
+    print(json.dumps(found, indent=1, default=str) if as_json else "\n".join(lines(found)))
 
 
 @app.command

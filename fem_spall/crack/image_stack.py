@@ -27,6 +27,8 @@ type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 WORK = 24
 #: Islands that are dropped unless the case says otherwise, voxels.
 SPECK = 27
+#: Positions are rounded to this part of a voxel, to a power of ten.
+GRAIN = 1e-6
 #: Stated and given voxels may differ by this part: resolutions are stored as fractions.
 AGREE = 2e-3
 
@@ -218,6 +220,8 @@ def _contoured(
     left = dict.fromkeys(volumes, 0.0)
     if length:
         placed, left = restore_volumes(handed, placed, volumes, step)
+    grain = GRAIN * 10.0 ** math.floor(math.log10(grid.voxel.min()))
+    placed = np.rint(placed / grain) * grain  # rounding of the placement must not show in the order of vertices
     surfaces: dict[str, CrackSurface] = {}
     for name, number in bodies.parts.items():
         triangles = body_faces(handed, placed, number)
