@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.ndimage import generate_binary_structure, label
+from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 
+from fem_spall.crack.crossings import crossing_faces
 from fem_spall.crack.triangles import edge_numbers, volume
 from fem_spall.crack.voxel_surface import (
     VoxelFaces,
@@ -18,6 +19,7 @@ from fem_spall.crack.voxel_surface import (
     filter_steps,
     resolve_contacts,
     restore_volumes,
+    set_back_crossings,
     smooth,
     voxel_faces,
 )
@@ -128,3 +130,18 @@ def test_without_a_filter_the_stairs_stay() -> None:
     """Bug: smooth: 0 still moves corners."""
     faces = voxel_faces(ball(4.0, np.array([6.0, 6.0, 6.0]), 12))
     assert np.array_equal(smooth(faces, faces.corners, 0), faces.corners)
+
+
+def test_walls_that_cross_themselves_are_set_back() -> None:
+    """Bug: a strong filter pushes thin walls through each other, and the run ends with a refusal."""
+    field = gaussian_filter(np.random.default_rng(0).normal(size=(12, 12, 12)), 0.8)
+    voxels = np.pad((field > np.quantile(field, 0.7)).astype(np.uint8), 1)
+    resolve_contacts(voxels, False)
+    faces = voxel_faces(voxels)
+    placed, _ = restore_volumes(faces, smooth(faces, faces.corners, 8), {1: float(voxels.sum())}, 0.25)
+    assert len(crossing_faces(placed, body_faces(faces, placed, 1))), "nothing crosses: the test shows nothing"
+    before = placed.copy()
+    moved = set_back_crossings(faces, placed, faces.corners, [1])
+    assert len(crossing_faces(placed, body_faces(faces, placed, 1))) == 0
+    assert 0 < len(moved) < len(placed)
+    assert np.array_equal(np.flatnonzero((before != placed).any(axis=1)), moved)
