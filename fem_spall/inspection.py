@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from fem_spall.crack.base import Block
-from fem_spall.crack.inspect_stack import inspect_stack, stack_lines
+from fem_spall.crack.inspect_stack import inspect_stack, is_stack, stack_lines
 from fem_spall.crack.inspect_surface import inspect_surface
-from fem_spall.crack.stack_readers import is_stack
 from fem_spall.crack.surface_file import LengthUnit
 from fem_spall.errors import CaseError
 from fem_spall.quantity import Unit, to_si

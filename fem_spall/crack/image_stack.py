@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from fem_spall.boundary import FixedPotential
-from fem_spall.crack.base import Block, Crack, CrackSurface, TriangulatedCrack
+from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
 from fem_spall.crack.stack_bodies import Bodies, find_bodies
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
@@ -27,6 +27,8 @@ type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 WORK = 24
 #: Islands that are dropped unless the case says otherwise, voxels.
 SPECK = 27
+#: Positions are rounded to this part of a voxel, to a power of ten.
+GRAIN = 1e-6
 #: Stated and given voxels may differ by this part: resolutions are stored as fractions.
 AGREE = 2e-3
 
@@ -197,63 +199,63 @@ def _surfaces(stack: ImageStack, block: Block, limit: float) -> dict[str, CrackS
         image, block, join=stack.connectivity == 26, islands=islands, most=stack.max_isolated, where=where
     )
     source |= bodies.report | {"islands_m3": islands, "connectivity_used": stack.connectivity}
-    return _contoured(bodies, image.grid, stack.smooth, source, where)
+    return _contoured(bodies, image.grid, stack.smooth, source)
 
 
-def _contoured(
-    bodies: Bodies, grid: Grid, length: float, source: dict[str, Any], where: str
-) -> dict[str, CrackSurface]:
+def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]) -> dict[str, CrackSurface]:
     """Surfaces of all parts, sharing the faces in which they touch."""
-    from fem_spall.crack.repair import repair
-    from fem_spall.crack.voxel_surface import body_faces, restore_volumes, smooth, voxel_faces
+    from fem_spall.crack.triangles import volume
+    from fem_spall.crack.voxel_surface import body_faces, restore_volumes, set_back_crossings, smooth, voxel_faces
 
     faces = voxel_faces(bodies.numbers)
     counts = np.bincount(bodies.numbers.ravel())
-    positions = smooth(faces, grid.unsheared(faces.corners), length)
     volumes = {number: float(counts[number]) * grid.volume for number in bodies.parts.values()}
-    step = float(grid.voxel.min()) / 4
+    stairs = grid.unsheared(faces.corners)
     # Triangles come out left-handed where the image is mirrored in the block.
     handed = faces._replace(below=faces.above, above=faces.below) if grid.mirrored else faces
-    placed = grid.place(positions)
-    left = dict.fromkeys(volumes, 0.0)
+    placed = grid.place(smooth(faces, stairs, length))
+    repairs = list(bodies.repairs)
     if length:
-        placed, left = restore_volumes(handed, placed, volumes, step)
+        placed, _ = restore_volumes(handed, placed, volumes, float(grid.voxel.min()) / 4)
+    grain = GRAIN * 10.0 ** math.floor(math.log10(grid.voxel.min()))
+    placed = np.rint(placed / grain) * grain  # rounding of the placement must not show in the order of vertices
+    if length and len(back := set_back_crossings(handed, placed, grid.place(stairs), volumes)):
+        repairs.append(Repair("corners set back to the voxels where the smoothed wall crossed itself", len(back)))
     surfaces: dict[str, CrackSurface] = {}
     for name, number in bodies.parts.items():
         triangles = body_faces(handed, placed, number)
         used, index = np.unique(triangles, return_inverse=True)
-        good = repair(placed[used], index.reshape(-1, 3), where)
-        first = not surfaces
         report = {
             **source,
             "part": name,
             "volume_of_voxels_m3": bodies.volumes[name],
             "voxels": round(bodies.volumes[name] / grid.volume),
-            "surface_over_voxels": left[number],
+            "surface_over_voxels": volume(placed[triangles]) / volumes[number] - 1,
             "filter_length_voxels": length,
-            "first_of_stack": first,
+            "first_of_stack": not surfaces,
         }
-        if first:
-            report["told"] = _told(report, bodies)
-        repairs = (*(bodies.repairs if first else ()), *good.repairs)
-        surfaces[name] = CrackSurface.canonical(good.vertices, good.faces, repairs=repairs, provenance=report)
+        if not surfaces:
+            report["told"] = _told(report, repairs)
+        made = tuple(repairs) if not surfaces else ()
+        surfaces[name] = CrackSurface.canonical(placed[used], index.reshape(-1, 3), repairs=made, provenance=report)
     return surfaces
 
 
-def _told(report: dict[str, Any], bodies: Bodies) -> list[str]:
+def _told(report: dict[str, Any], repairs: list[Repair]) -> list[str]:
     """What a user should see of how an image was read, a line each."""
     voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_in_image_m"])
     shape = " x ".join(map(str, report["shape_xyz"]))
     faces, corners = report["connectivity"]["6"], report["connectivity"]["26"]
+    placed = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_m"])
     lines = [
         f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
-        f"{voxel} nm ({report['voxel_from']}) along x, y, z",
+        f"{voxel} nm ({report['voxel_from']}) along x, y, z; in the block {placed} nm",
         f"lithium connected to the plating electrode {faces['connected_m3'] * 1e18:.4g} um3 by faces, "
         f"{corners['connected_m3'] * 1e18:.4g} um3 by edges and corners too; isolated pieces "
         f"{faces['isolated_pieces']} ({faces['isolated_m3'] * 1e18:.3g} um3) and {corners['isolated_pieces']} "
         f"({corners['isolated_m3'] * 1e18:.3g} um3)",
     ]
-    lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in bodies.repairs]
+    lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in repairs]
     return [*report["notes"], *lines]
 
 

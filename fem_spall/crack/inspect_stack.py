@@ -10,10 +10,10 @@ import numpy as np
 
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, refuse_large
 from fem_spall.crack.stack_phases import label_counts
-from fem_spall.crack.stack_readers import read_stack
+from fem_spall.crack.stack_readers import is_stack, read_stack
 from fem_spall.crack.surface_file import LengthUnit
 
-__all__ = ["inspect_stack", "stack_lines"]
+__all__ = ["inspect_stack", "is_stack", "stack_lines"]
 
 #: More labels than this are grey values, or objects with a number each: they are counted, not listed.
 MOST_LABELS = 16

@@ -89,7 +89,8 @@ def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most:
     isolated = sorted((volumes[name] for name in parts if name.startswith("isolated")), reverse=True)
     if len(isolated) > most:
         reason = f"has {len(isolated)} pieces of lithium apart from the plating electrode; at most {most} are taken"
-        cure = f"set islands: {isolated[most] * 1e18:.2g} um^3 to drop the smaller ones, or raise max_isolated"
+        least = (isolated[most] + isolated[most - 1]) / 2 if most else 1.01 * isolated[0]
+        cure = f"set islands: {least * 1e18:.3g} um^3 to drop the smaller ones, or raise max_isolated"
         raise GeometryError(40, where, reason, cure)
     if not parts:
         raise GeometryError(

@@ -15,12 +15,22 @@ so that w = the filter length is halved, and much longer waves stay as they are.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VoxelFaces", "body_faces", "filter_steps", "resolve_contacts", "restore_volumes", "smooth", "voxel_faces"]
+__all__ = [
+    "VoxelFaces",
+    "body_faces",
+    "filter_steps",
+    "resolve_contacts",
+    "restore_volumes",
+    "set_back_crossings",
+    "smooth",
+    "voxel_faces",
+]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -257,3 +267,28 @@ def restore_volumes(
             here[move] += step * outward[move] / size[move, None]
         result[corners] = here
     return result, left
+
+
+def set_back_crossings(faces: VoxelFaces, positions: Floats, stairs: Floats, bodies: Collection[int]) -> Ints:
+    """Move corners half-way back to the stairs, in place, until no surface crosses itself; return which moved, sorted.
+
+    Stairs never cross, so this ends well, as a rule after a round or two; after ten rounds the corners go all the way.
+    """
+    from fem_spall.crack.crossings import crossing_faces
+
+    moved = np.zeros(len(positions), dtype=bool)
+    crossing, attempt = list(bodies), 0
+    while crossing:
+        left = []
+        for body in crossing:
+            triangles = body_faces(faces, positions, body)
+            pairs = crossing_faces(positions, triangles)
+            if len(pairs):
+                back = np.unique(triangles[pairs])
+                back = np.unique(triangles[np.isin(triangles, back).any(axis=1)])  # and the corners round them
+                positions[back] = (positions[back] + stairs[back]) / 2 if attempt < 10 else stairs[back]
+                moved[back] = True
+                left.append(body)
+        attempt += 1
+        crossing = list(bodies) if left and attempt < 40 else []  # corners are shared: look at all again
+    return np.flatnonzero(moved)
