@@ -32,6 +32,7 @@ __all__ = [
     "Share",
     "Time",
     "Unit",
+    "Volume",
     "to_si",
     "to_text",
 ]
@@ -183,9 +184,11 @@ _AREA_RESISTANCE = Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance")
 _ANGLE = Unit("rad", "52 deg", "angle")
 _TIME = Unit("s", "10 min", "time")
 _MEMORY = Unit("byte", "8 GB", "memory size")
+_VOLUME = Unit("m^3", "1 um^3", "volume")
 # What a unit of the wrong dimension is called in a message; the last three are no keys, but likely slips.
 _KNOWN = (
     *(_LENGTH, _POTENTIAL, _CONDUCTIVITY, _CURRENT_DENSITY, _FIELD_STRENGTH, _AREA_RESISTANCE, _ANGLE, _TIME, _MEMORY),
+    _VOLUME,
     *(Unit("m^2", "1 um^2", "area"), Unit("A", "1 nA", "current"), Unit("ohm", "1 ohm", "resistance")),
 )
 
@@ -200,6 +203,7 @@ type AreaResistance = Annotated[float, *_annotated(_AREA_RESISTANCE)]
 type Angle = Annotated[float, *_annotated(_ANGLE)]
 type Time = Annotated[float, *_annotated(_TIME, _positive)]
 type Memory = Annotated[float, *_annotated(_MEMORY, _positive)]
+type Volume = Annotated[float, *_annotated(_VOLUME, _non_negative)]
 
 
 def _share(value: object) -> object:
