@@ -146,14 +146,15 @@ def smallest_patch(vertices: Floats, loop: Ints, edges: Ints) -> Ints:
     chord[_joined(loop, edges)] = np.inf
     chord[np.isin(np.abs(np.subtract.outer(np.arange(n), np.arange(n))), (1, n - 1))] = 0  # the rim itself
     cost, split = np.zeros((n, n)), np.zeros((n, n), dtype=int)
-    for width in range(2, n):
-        for i in range(n - width):
-            j = i + width
-            between = points[i + 1 : j]
-            area = np.linalg.norm(np.cross(between - points[i], between - points[j]), axis=1) / 2
-            total = cost[i, i + 1 : j] + cost[i + 1 : j, j] + area + chord[i, i + 1 : j] + chord[i + 1 : j, j]
-            split[i, j] = i + 1 + int(total.argmin())
-            cost[i, j] = total.min()
+    for width in range(2, n):  # all sub-polygons of one width at once
+        i = np.arange(n - width)[:, None]
+        j, k = i + width, i + np.arange(1, width)
+        area = np.linalg.norm(np.cross(points[k] - points[i], points[k] - points[j]), axis=2) / 2
+        total = cost[i, k] + cost[k, j] + area + chord[i, k] + chord[k, j]
+        best = total.argmin(axis=1)
+        i, j = i[:, 0], j[:, 0]
+        split[i, j] = i + 1 + best
+        cost[i, j] = total[i, best]
     if not np.isfinite(cost[0, n - 1]):
         return np.empty((0, 3), dtype=np.int64)
     triangles, stack = [], [(0, n - 1)]
