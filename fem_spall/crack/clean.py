@@ -30,7 +30,7 @@ CLOSE = 1e-6  # corners nearer than this part of the box diagonal are one corner
 FLAT = 1e-9  # a face whose height is below this part of the box diagonal has no area
 MOST_NEIGHBOURS = 30  # of one corner within the tolerance of merging, on average
 PINCHED_AREA = 0.02  # no more than this part of the area is cut out at pinched edges
-PARTED = 0.1  # what touches itself is moved apart by this part of the edges there
+PARTED = 0.05  # what touches itself is moved apart by this part of the edges there
 
 
 def merge_identical(surface: RepairedSurface) -> None:
@@ -232,7 +232,8 @@ def open_pinches(surface: RepairedSurface) -> None:
         _, left, sides = edge_numbers(surface.faces[keep])
         vertex, rims = np.unique(sides[left == 1], return_counts=True)
         if (rims == 2).all():
-            surface.change("faces at pinched edges cut out", int((~keep).sum()), surface.vertices, surface.faces[keep])
+            gone = int((~keep).sum())
+            surface.change("faces at pinched edges cut out", gone, surface.vertices, surface.faces[keep], closed=True)
             surface.tidy()
             return
         cut = np.union1d(cut, vertex[rims > 2])  # rims that touch are one wound

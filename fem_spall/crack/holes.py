@@ -76,7 +76,9 @@ def fill_holes(surface: RepairedSurface, keep_largest: bool, longest: float | No
             edges = np.concatenate([edges, edge_numbers(patch)[2]])
     if patches:
         faces = np.concatenate([surface.faces, *patches])
-        surface.change("holes filled", len(patches), surface.vertices, faces, moves=True, guesses=("volume", "area"))
+        surface.change(
+            "holes filled", len(patches), surface.vertices, faces, moves=True, closed=True, guesses=("volume", "area")
+        )
 
 
 def _areas_of(surface: RepairedSurface) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ rounded.  How far it moves is measured both ways, what volume it gains or loses 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,8 @@ def _rebuild_on(surface: RepairedSurface, step: float, border: Floats) -> None:
     new = new[(volumes >= min(SMALLEST * step**3, float(volumes.max())))[label]]
     middle = vertices[new].mean(axis=1)
     moved = max(distance_from(middle, surface.vertices[surface.faces]), distance_from(border, vertices[new]))
-    gained = _enclosed(_meetings(vertices, new, grid, 2), grid) - _enclosed(old[2], grid)
+    between = replace(grid, origin=grid.origin - step / 2)  # the corners of the new surface lie on the lines
+    gained = _enclosed(vertices, new, between) - _enclosed(surface.vertices, surface.faces, between)
     surface.change(
         f"crossings removed by rebuilding on a grid of {step * 1e9:.3g} nm", len(surface.faces), vertices, new,
         displacement=moved, guessed_volume=abs(gained), guesses=("volume", "displacement"),
@@ -141,7 +142,8 @@ def _border(vertices: Floats, faces: Ints) -> Floats:
     for sign in (1, -1):
         at = ((points + sign * step[:, None]).reshape(-1, 3) - centre) / size
         sides.append(np.asarray(igl.fast_winding_number(scaled, faces, np.ascontiguousarray(at))).ravel() > 0.5)
-    return points.reshape(-1, 3)[sides[0] != sides[1]]
+    border: Floats = points.reshape(-1, 3)[sides[0] != sides[1]]
+    return border
 
 
 def _meetings(vertices: Floats, faces: Ints, grid: Grid, axis: int) -> Meetings:
@@ -196,8 +198,9 @@ def _inside(meetings: Meetings, grid: Grid) -> NDArray[np.bool_]:
     return inside
 
 
-def _enclosed(meetings: Meetings, grid: Grid) -> float:
+def _enclosed(vertices: Floats, faces: Ints, grid: Grid) -> float:
     """Volume inside, m^3: the length of all lines along z that is inside, times the square between lines."""
+    meetings = _meetings(vertices, faces, grid, 2)
     same = np.diff(meetings.line) == 0
     length = np.diff(meetings.place)[same & (meetings.turns[:-1] > 0)].sum()
     return float(length) * grid.step**3

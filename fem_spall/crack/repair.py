@@ -111,7 +111,7 @@ def repair(
     if not open_sheet:
         _make_solid(surface, wishes)
     _as_asked(surface, wishes, open_sheet, planes)
-    _refuse_large_changes(surface, wishes.largest_change)
+    _refuse_large_changes(surface, wishes.largest_change, open_sheet)
     return surface
 
 
@@ -144,14 +144,14 @@ def _as_asked(
         simplify(surface, wishes.simplify)
 
 
-def _refuse_large_changes(surface: RepairedSurface, largest: float) -> None:
+def _refuse_large_changes(surface: RepairedSurface, largest: float, open_sheet: bool) -> None:
     """Raise if what was guessed changes more than a part of volume or area, or moved farther than that of the box."""
-    volume, area = (abs(size) for size in surface.measure())
+    volume, area = surface.measure()
+    guessed = surface.guessed
     shares = {
-        f"{surface.guessed['volume'] * 1e18:.3g} um^3 of volume": surface.guessed["volume"] / volume,
-        f"{surface.guessed['area'] * 1e12:.3g} um^2 of area": surface.guessed["area"] / area,
-        f"the place of its surface by {surface.guessed['displacement'] * 1e9:.3g} nm": surface.guessed["displacement"]
-        / surface.diagonal,
+        f"{guessed['volume'] * 1e18:.3g} um^3 of volume": 0.0 if open_sheet else guessed["volume"] / volume,
+        f"{guessed['area'] * 1e12:.3g} um^2 of area": guessed["area"] / area,
+        f"the place by {guessed['displacement'] * 1e9:.3g} nm": guessed["displacement"] / surface.diagonal,
     }
     above = [f"{what} ({share:.2%})" for what, share in shares.items() if share > largest]
     if above:

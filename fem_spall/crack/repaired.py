@@ -9,9 +9,11 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from fem_spall.crack.base import Repair
-from fem_spall.crack.triangles import areas, in_order, unique_rows, volume, weld
+from fem_spall.crack.triangles import areas, directed_edges, edge_numbers, in_order, unique_rows, volume, weld
 
 __all__ = ["Measure", "RepairedSurface", "distance_from", "largest_move", "places"]
 
@@ -44,21 +46,40 @@ class RepairedSurface:
         corners = self.vertices[self.faces if faces is None else faces]
         return (volume(corners), float(areas(corners).sum())) if len(corners) else (0.0, 0.0)
 
+    def closed_volume(self) -> float:
+        """Volume, m^3, with every rim closed by a cone from the mean of its corners.
+
+        Unlike that of the faces alone it does not depend on a point of reference.
+        """
+        index, uses, _ = edge_numbers(self.faces)
+        rim = directed_edges(self.faces)[uses[index] == 1]
+        if len(rim) == 0:
+            return self.measure()[0]
+        ends, numbers = np.unique(rim, return_inverse=True)
+        number = numbers.reshape(-1, 2)
+        graph = coo_matrix((np.ones(len(rim)), (number[:, 0], number[:, 1])), shape=(len(ends), len(ends)))
+        label = connected_components(graph, directed=False)[1]
+        points = self.vertices[ends]
+        tips = np.array([np.bincount(label, points[:, axis]) for axis in range(3)]).T / np.bincount(label)[:, None]
+        cones = np.stack([tips[label[number[:, 0]]], points[number[:, 1]], points[number[:, 0]]], axis=1)
+        return volume(np.concatenate([self.vertices[self.faces], cones]))
+
     def change(
         self, kind: str, count: int, vertices: Floats, faces: Ints, *,
-        moves: bool = False, guesses: Iterable[Measure] = (), displacement: float = 0.0,
+        moves: bool = False, guesses: Iterable[Measure] = (), displacement: float = 0.0, closed: bool = False,
         guessed_volume: float | None = None,
     ) -> None:  # fmt: skip
         """Take over new vertices and faces, and note what that did if it did anything.
 
         ``moves`` measures how far the new faces lie from the old surface (unless ``displacement`` is given);
+        ``closed`` notes the change of :meth:`closed_volume`, for steps that open or close rims;
         ``guesses`` says what counts as guessed, ``guessed_volume`` how much volume, if not the change noted.
         """
-        before, old = self.measure() if count else (0.0, 0.0), self.vertices[self.faces]
+        before, old = self._sizes(closed) if count else (0.0, 0.0), self.vertices[self.faces]
         self.vertices, self.faces = vertices, in_order(faces)
         if not count:
             return
-        after = self.measure()
+        after = self._sizes(closed)
         if moves:
             displacement = largest_move(old, self.vertices[self.faces])
         self.repairs.append(Repair(kind, count, after[0] - before[0], after[1] - before[1], displacement))
@@ -69,6 +90,10 @@ class RepairedSurface:
                 self.guessed[measure] = max(self.guessed[measure], displacement)
             else:
                 self.guessed[measure] += amounts[measure]
+
+    def _sizes(self, closed: bool) -> tuple[float, float]:
+        volume, area = self.measure()
+        return (self.closed_volume() if closed else volume), area
 
     def trial(self) -> Self:
         """Return a copy to try something on."""

@@ -147,17 +147,18 @@ def smallest_patch(vertices: Floats, loop: Ints, edges: Ints) -> Ints:
     chord[np.isin(np.abs(np.subtract.outer(np.arange(n), np.arange(n))), (1, n - 1))] = 0  # the rim itself
     cost, split = np.zeros((n, n)), np.zeros((n, n), dtype=int)
     for width in range(2, n):  # all sub-polygons of one width at once
-        i = np.arange(n - width)[:, None]
-        j, k = i + width, i + np.arange(1, width)
-        area = np.linalg.norm(np.cross(points[k] - points[i], points[k] - points[j]), axis=2) / 2
-        total = cost[i, k] + cost[k, j] + area + chord[i, k] + chord[k, j]
+        first = np.arange(n - width)
+        last, between = first + width, first[:, None] + np.arange(1, width)
+        start, end = first[:, None], last[:, None]
+        area = np.linalg.norm(np.cross(points[between] - points[start], points[between] - points[end]), axis=2) / 2
+        total = cost[start, between] + cost[between, end] + area + chord[start, between] + chord[between, end]
         best = total.argmin(axis=1)
-        i, j = i[:, 0], j[:, 0]
-        split[i, j] = i + 1 + best
-        cost[i, j] = total[i, best]
+        split[first, last] = first + 1 + best
+        cost[first, last] = total[first, best]
     if not np.isfinite(cost[0, n - 1]):
         return np.empty((0, 3), dtype=np.int64)
-    triangles, stack = [], [(0, n - 1)]
+    triangles: list[tuple[int, int, int]] = []
+    stack = [(0, n - 1)]
     while stack:
         i, j = stack.pop()
         if j - i >= 2:
