@@ -27,7 +27,7 @@ LAYERS = (
     ("case_file",),
     ("fenics", "mesh.arrays"),
     ("mesh.embed", "mesh.curved", "mesh.sizes"),
-    ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged"),
+    ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
