@@ -198,7 +198,7 @@ def drop_fins(surface: RepairedSurface) -> None:
             gone["fins dropped" if free else "inner walls dropped"].append(one)
     for kind, dropped in gone.items():
         kept, patch = (rows[~np.isin(patch, dropped)] for rows in (kept, patch))
-        guesses: tuple[Measure, ...] = ("volume", "area") if kind.startswith("inner") else ()
+        guesses: tuple[Measure, ...] = ("volume",) if kind.startswith("inner") else ()
         surface.change(kind, len(dropped), surface.vertices, kept, guesses=guesses)
     surface.tidy()
 

@@ -69,7 +69,7 @@ class Repairs(Model):
     simplify: NonNegativeLength = "0 nm"  # type: ignore[assignment]
     rebuild: Literal["auto", "always", "never"] = "auto"
     rebuild_step: PositiveLength | None = None
-    largest_change: Share = 0.01
+    largest_change: Share = "1 %"  # type: ignore[assignment]
 
 
 def repair(
@@ -156,9 +156,7 @@ def _refuse_large_changes(surface: RepairedSurface, largest: float, open_sheet: 
     above = [f"{what} ({share:.2%})" for what, share in shares.items() if share > largest]
     if above:
         done = ", ".join(f"{one.count} {one.kind}" for one in surface.repairs)
-        reason = (
-            f"must not be changed by more than {largest:.3g} of it; repairs ({done}) would change {', '.join(above)}"
-        )
+        reason = f"must not change by more than {largest:.3g} of it; repairs ({done}) would change {', '.join(above)}"
         raise GeometryError(47, surface.where, reason, "mend it in a mesh editor, or raise repair.largest_change")
 
 

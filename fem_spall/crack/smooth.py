@@ -20,6 +20,7 @@ type Ints = NDArray[np.int64]
 SHRINK = 0.5  # part of the way to the mean of the neighbours in one pass
 PASSED = 0.25  # waves with less than this part of the squared number of the filter's are not damped at all
 MOST_PASSES = 2000
+CHORD = 1e-3  # of a side: MMG divides whatever is bent more than the distance, for surfaces of any size
 BOUNDS = (0.5, 0.25, 0.12, 0.06)  # what MMG is asked for, in parts of the bound: it treats it as a target
 
 
@@ -101,14 +102,26 @@ def simplify(surface: RepairedSurface, distance: float) -> None:
     GeometryError
         If MMG finds none that keep the distance and do not cross.
     """
+    tried: list[float] = []
+    found = False
+    side = math.sqrt(surface.measure()[1] / len(surface.faces))
     for part in BOUNDS:
+        if part * distance < CHORD * side:
+            break
         vertices, faces = _remeshed(surface, part * distance)
         closed = len(faces) > 0 and bool((edge_numbers(faces)[1] == 2).all())
-        moved = largest_move(surface.vertices[surface.faces], vertices[faces], both=True) if closed else math.inf
+        if len(faces) >= len(surface.faces):
+            break  # and closer still it would take even more
+        if not closed:
+            continue
+        moved = largest_move(surface.vertices[surface.faces], vertices[faces], both=True)
         if moved <= distance and len(crossing_faces(vertices, faces)) == 0:
+            found = True
             break
-    else:
-        reason = f"cannot be simplified within {distance * 1e9:.3g} nm; the last attempt was {moved * 1e9:.3g} nm off"
+        tried.append(moved)
+    if not found:
+        how = f"the nearest attempt was {min(tried) * 1e9:.3g} nm off" if tried else "MMG finds no fewer triangles"
+        reason = f"cannot be simplified within {distance * 1e9:.3g} nm: {how}"
         raise GeometryError(46, surface.where, reason, "raise repair.simplify or leave it out")
     surface.change(
         f"simplified within {distance * 1e9:.4g} nm", len(surface.faces), vertices, faces, displacement=moved,
@@ -126,6 +139,6 @@ def _remeshed(surface: RepairedSurface, distance: float) -> tuple[Floats, Ints]:
     mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces))
     mesh.set_vertices(surface.vertices / unit)
     mesh.set_triangles(surface.faces.astype(np.int32), np.ones(len(surface.faces), dtype=np.int64))
-    mesh.remesh(angle=0, verbose=-1, hmin=side / 2, hmax=100.0, hgrad=1.3, hausd=distance / unit)
+    mesh.remesh(angle=0, verbose=-1, hmin=1.5 * side, hmax=100.0, hgrad=1.3, hausd=distance / unit)
     triangles = mesh.get_triangles_with_refs()[0]
     return np.asarray(mesh.get_vertices(), dtype=float) * unit, np.asarray(triangles, dtype=np.int64)
