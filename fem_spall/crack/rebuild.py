@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.base import Repair
 from fem_spall.crack.repaired import RepairedSurface, distance_from
 from fem_spall.crack.triangles import components, edge_numbers, volume
 from fem_spall.errors import GeometryError
@@ -60,12 +61,14 @@ class Meetings:
     turns: Ints
 
 
-def rebuild(surface: RepairedSurface, step: float | None, largest_change: float) -> None:
+def rebuild(surface: RepairedSurface, crossing: Ints, step: float | None, largest_change: float) -> None:
     """Replace a closed surface by one without crossings round the same inside.
 
     Parameters
     ----------
     surface : RepairedSurface
+    crossing : (k, 2) int
+        Pairs of faces that cross, for the record.
     step : float or None
         Side of the grid, m; without it, grids from half the mean side of the triangles down are tried.
     largest_change : float
@@ -84,7 +87,7 @@ def rebuild(surface: RepairedSurface, step: float | None, largest_change: float)
         if not _affordable(surface, size):
             break
         tried = surface.trial()
-        _rebuild_on(tried, size, border)
+        _rebuild_on(tried, size, border, len(np.unique(crossing)))
         share = largest_change * np.array([tried.measure()[0], tried.diagonal])
         if tried.guessed["volume"] <= share[0] and tried.guessed["displacement"] <= share[1]:
             break
@@ -99,7 +102,7 @@ def _affordable(surface: RepairedSurface, step: float) -> bool:
     return cells <= MOST_CELLS and 1.5 * surface.measure()[1] / step**2 <= MOST_LINES
 
 
-def _rebuild_on(surface: RepairedSurface, step: float, border: Floats) -> None:
+def _rebuild_on(surface: RepairedSurface, step: float, border: Floats, crossing: int) -> None:
     grid = Grid.around(surface.vertices, step)
     old = [_meetings(surface.vertices, surface.faces, grid, axis) for axis in range(3)]
     inside = _inside(old[2], grid)
@@ -117,11 +120,16 @@ def _rebuild_on(surface: RepairedSurface, step: float, border: Floats) -> None:
     moved = max(distance_from(middle, surface.vertices[surface.faces]), distance_from(border, vertices[new]))
     between = replace(grid, origin=grid.origin - step / 2)  # the corners of the new surface lie on the lines
     gained = _enclosed(vertices, new, between) - _enclosed(surface.vertices, surface.faces, between)
+    kind = f"{'crossing faces removed by rebuilding' if crossing else 'faces rebuilt'} on a grid of {step * 1e9:.3g} nm"
     surface.change(
-        f"crossings removed by rebuilding on a grid of {step * 1e9:.3g} nm", len(surface.faces), vertices, new,
-        displacement=moved, guessed_volume=abs(gained), guesses=("volume", "displacement"),
+        kind, crossing or len(surface.faces), vertices, new, displacement=moved, guessed_volume=abs(gained),
+        guesses=("volume", "displacement"),
     )  # fmt: skip
     surface.tidy()
+    if crossing:  # where the old surface overlaps itself, its volume counts twice or is taken off: no change of shape
+        done = surface.repairs.pop()
+        twice = Repair("overlaps counted once", crossing, done.volume_change - gained)
+        surface.repairs += [twice, replace(done, volume_change=gained)]
     if (edge_numbers(surface.faces)[1] != 2).any():
         raise GeometryError(44, surface.where, "cannot be rebuilt", "set another repair.rebuild_step")
 

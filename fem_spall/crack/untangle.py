@@ -50,7 +50,7 @@ def untangle(
         If crossings are left.
     """
     if when == "always":
-        rebuild(surface, step, largest_change)
+        rebuild(surface, crossing, step, largest_change)
     elif len(crossing):
         trial = surface.trial()
         if _cut_folds(trial, crossing) and _unite(trial):
@@ -58,7 +58,7 @@ def untangle(
         elif when == "never":
             refuse_crossings(surface)
         else:
-            rebuild(surface, step, largest_change)
+            rebuild(surface, crossing, step, largest_change)
 
 
 def _unite(surface: RepairedSurface) -> bool:
