@@ -92,6 +92,7 @@ class Mesh(Model):
     surface_tolerance: PositiveLength | None = None  # default: 0.3 size_min
     remesher: Literal["auto", "gmsh", "mmg", "none"] = "auto"
     algorithm: Literal["delaunay", "hxt"] = "delaunay"
+    mesher: Literal["auto", "gmsh", "tetwild"] = "auto"  # auto: gmsh, then fTetWild where it is installed
     order: Annotated[int, Field(ge=1, le=2)] | None = None  # default: 2 for analytic shapes, else 1
     refine_tips: bool = True  # bisect cells at the hottest places until the averaging lengths are resolved
     max_cells: Annotated[int, Field(ge=1000)] = 3_000_000  # where refine_tips stops

@@ -228,13 +228,20 @@ def _complete(
 ) -> dict[str, Any]:
     """Add what is known outside the solve: hash of the given case, repairs, errors of the model, warnings, versions."""
     repairs = [
-        {"surface": name, "kind": r.kind, "count": r.count, "d_volume": r.volume_change, "d_area": r.area_change}
+        {
+            "surface": name,
+            "kind": r.kind,
+            "count": r.count,
+            "d_volume": r.volume_change,
+            "d_area": r.area_change,
+            "displacement": r.displacement,
+        }
         for name, surface in surfaces.items()
         for r in surface.repairs
     ]
     repairs += [
         {"surface": "block", "kind": r["kind"], "count": r["count"], "d_volume": r["volume_change"],
-         "d_area": r["area_change"]}
+         "d_area": r["area_change"], "displacement": r["displacement"]}
         for r in record["mesh"].pop("repairs", [])
     ]  # fmt: skip
     record = {

@@ -164,6 +164,8 @@ def _fault(value: Mapping[str, Any]) -> str:
 
 def _repair(entry: Mapping[str, Any]) -> str:
     change = f"volume {entry.get('volume_change_um3', 0):+.3g} um^3, area {entry.get('area_change_um2', 0):+.3g} um^2"
+    if entry.get("displacement_um"):
+        change += f", moved by up to {entry['displacement_um'] * 1e3:.3g} nm"
     return f"{entry.get('count', 0)} x {entry.get('kind', '')} ({change})"
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes"),
     ("mesh.thin", "mesh.sides"),
     ("mesh.embed",),
-    ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged"),
+    ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),

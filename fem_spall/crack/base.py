@@ -52,12 +52,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Repair:
-    """One kind of change made to a surface: how often, and what it did to volume and area."""
+    """One kind of change made to a surface: how often, what it did to volume and area, and how far it moved points."""
 
     kind: str
     count: int
     volume_change: float = 0.0  # m^3
     area_change: float = 0.0  # m^2
+    displacement: float = 0.0  # m, the largest; what is dropped or added as a whole has not moved
 
 
 @dataclass(frozen=True)

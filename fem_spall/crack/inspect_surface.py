@@ -174,6 +174,7 @@ def _verdict(path: Path, vertices: Floats, faces: Ints, block: Block | None, uni
             "count": one.count,
             "volume_change_um3": one.volume_change * 1e18,
             "area_change_um2": one.area_change * 1e12,
+            "displacement_um": one.displacement * 1e6,
         }
         for one in repairs
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
+from fem_spall.crack.repair import RepairedSurface, Repairs, boundary_loops, refuse_crossings, repair
 from fem_spall.crack.surface_file import LengthUnit, Placement, UserFile, placed_file, refuse_misplaced
 from fem_spall.crack.triangles import areas
 from fem_spall.errors import GeometryError
@@ -34,6 +35,7 @@ class InterfaceFile(TriangulatedCrack):
     file: UserFile
     unit: LengthUnit
     place: Placement = Placement()
+    repair: Repairs = Repairs()
     flat_within: NonNegativeLength = "0.2 um"  # type: ignore[assignment]
 
     def surface(self, block: Block) -> CrackSurface:
@@ -46,12 +48,10 @@ class InterfaceFile(TriangulatedCrack):
         GeometryError
             If the sheet is misplaced, not one sheet with one rim, or ends inside the block.
         """
-        from fem_spall.crack.repair import RepairedSurface, boundary_loops, refuse_crossings, repair
-
         where = f"crack {self.name} ({self.file.name})"
         vertices, faces, source = placed_file(self.file, self.unit, self.place)
         refuse_misplaced(where, vertices, block, self.unit)
-        sheet = repair(vertices, faces, where, open_sheet=True)
+        sheet = repair(vertices, faces, where, self.repair, open_sheet=True)
         rim = boundary_loops(sheet)[0]
         # Height above the counter face: with the plating face at -z the block stands on its head.
         upright = sheet.vertices.copy()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
+from fem_spall.crack.repair import Repairs, repair
 from fem_spall.errors import GeometryError, InputFileError
 from fem_spall.model import Model
 from fem_spall.quantity import Angle, Length, PositiveLength
@@ -230,6 +231,7 @@ class SurfaceFile(TriangulatedCrack):
     unit: LengthUnit
     material: str | None = None
     place: Placement = Placement()
+    repair: Repairs = Repairs()
 
     def surface(self, block: Block) -> CrackSurface:
         """Closed surface, in block coordinates, m: read strictly, placed, repaired.
@@ -239,12 +241,11 @@ class SurfaceFile(TriangulatedCrack):
         InputFileError
             If the file cannot be read completely.
         GeometryError
-            If the surface is misplaced, or open, non-manifold or crossing after repair.
+            If the surface is misplaced, or open, non-manifold or crossing after repair, or repair changes too much.
         """
-        from fem_spall.crack.repair import repair
-
         where = f"crack {self.name} ({self.file.name})"
         vertices, faces, source = placed_file(self.file, self.unit, self.place, self.material)
         refuse_misplaced(where, vertices, block, self.unit)
-        good = repair(vertices, faces, where)
+        planes = tuple((axis, side * block.size[axis]) for axis in range(3) for side in (0, 1))
+        good = repair(vertices, faces, where, self.repair, planes=planes)
         return CrackSurface.canonical(good.vertices, good.faces, repairs=tuple(good.repairs), provenance=source)

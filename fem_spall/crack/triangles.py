@@ -146,17 +146,19 @@ def smallest_patch(vertices: Floats, loop: Ints, edges: Ints) -> Ints:
     chord[_joined(loop, edges)] = np.inf
     chord[np.isin(np.abs(np.subtract.outer(np.arange(n), np.arange(n))), (1, n - 1))] = 0  # the rim itself
     cost, split = np.zeros((n, n)), np.zeros((n, n), dtype=int)
-    for width in range(2, n):
-        for i in range(n - width):
-            j = i + width
-            between = points[i + 1 : j]
-            area = np.linalg.norm(np.cross(between - points[i], between - points[j]), axis=1) / 2
-            total = cost[i, i + 1 : j] + cost[i + 1 : j, j] + area + chord[i, i + 1 : j] + chord[i + 1 : j, j]
-            split[i, j] = i + 1 + int(total.argmin())
-            cost[i, j] = total.min()
+    for width in range(2, n):  # all sub-polygons of one width at once
+        first = np.arange(n - width)
+        last, between = first + width, first[:, None] + np.arange(1, width)
+        start, end = first[:, None], last[:, None]
+        area = np.linalg.norm(np.cross(points[between] - points[start], points[between] - points[end]), axis=2) / 2
+        total = cost[start, between] + cost[between, end] + area + chord[start, between] + chord[between, end]
+        best = total.argmin(axis=1)
+        split[first, last] = first + 1 + best
+        cost[first, last] = total[first, best]
     if not np.isfinite(cost[0, n - 1]):
         return np.empty((0, 3), dtype=np.int64)
-    triangles, stack = [], [(0, n - 1)]
+    triangles: list[tuple[int, int, int]] = []
+    stack = [(0, n - 1)]
     while stack:
         i, j = stack.pop()
         if j - i >= 2:

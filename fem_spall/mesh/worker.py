@@ -66,6 +66,11 @@ def mesh_case(
             36, "mesh.remesher", "gmsh's own remeshing is for cracks of closed form; its parametrisation fails on "
             "reconstructed surfaces", "use mesh.remesher: auto or mmg",
         )  # fmt: skip
+    if remesher == "gmsh" and case.mesh.mesher == "tetwild":
+        raise MeshingError(
+            52, "mesh.mesher", "tetwild is for surfaces; cracks of closed form are meshed by gmsh on the true surface",
+            "use mesh.mesher: auto",
+        )  # fmt: skip
     if remesher == "gmsh":
         return _mesh_shapes(case, shapes, foci or [], sizes)
     if shapes:
@@ -97,7 +102,9 @@ def _mesh_shapes(
     box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
     check_surfaces(mesh, box)
     quality = check_mesh(mesh, None, case.mesh.quality_floor)
-    mesh.info.update(quality, remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist())
+    mesh.info.update(
+        quality, mesher="gmsh", remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist()
+    )
     mesh.info["apart_from_plating"] = _apart(mesh, case)
     return mesh
 
@@ -168,29 +175,37 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     from fem_spall.mesh.embed import embed
     from fem_spall.mesh.remesh_mmg import remesh
     from fem_spall.mesh.tetrahedralise import tetrahedralise
+    from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
     unit = length_unit(case.electrolyte.size)
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
     settings = case.mesh
     boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
-    start, sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
+    start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
-    for fraction, sharp in ATTEMPTS if remesher == "mmg" else ((1.0, True),):
+    sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
+    ladder = [("gmsh", *attempt) for attempt in (ATTEMPTS if remesher == "mmg" else ATTEMPTS[:1])]
+    if boundary.thin is not None and settings.mesher == "tetwild":
+        raise MeshingError(
+            38, "mesh.mesher", "tetwild knows no sheets without thickness", "use mesh.mesher: gmsh"
+        )  # fmt: skip
+    if settings.mesher == "tetwild" or (settings.mesher == "auto" and boundary.thin is None and installed()):
+        ladder = [*(ladder if settings.mesher == "auto" else []), ("tetwild", 1.0, False)]
+    for mesher, fraction, sharp in ladder:
         try:
-            fine = start
-            if remesher == "mmg":
-                fine = remesh(
-                    start, fraction * settings.size_min / unit, settings.size_max / unit, settings.grading,
-                    settings.tolerance / unit, sharp=sharp, sizes=sizes,
-                )  # fmt: skip
-            mesh = tetrahedralise(fine, settings.size_max / unit, settings.algorithm)
-            check_surfaces(mesh, fine.box)
-            quality = check_mesh(mesh, fine.volume, settings.quality_floor)
+            if mesher == "tetwild":
+                mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
+            else:
+                fine = start
+                if remesher == "mmg":
+                    fine = remesh(start, fraction * settings.size_min / unit, *sizes, sharp=sharp, sizes=rim_sizes)
+                mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
+            check_surfaces(mesh, boundary.box)
+            quality = check_mesh(mesh, enclosed, settings.quality_floor)
             distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
         except MeshingError as error:
-            failures.append(
-                f"size {fraction:g} x size_min{', folds kept' if sharp else ''}: {error.where}: {error.reason}"
-            )
+            words = f"size {fraction:g} x size_min{', folds kept' if sharp else ''}" if mesher == "gmsh" else "tetwild"
+            failures.append(f"{words}: {error.where}: {error.reason}")
             last = error
             continue
         break
@@ -200,16 +215,19 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
                 last.detail, last.where, f"the surface as it is does not make a mesh: {last.reason}",
                 "use mesh.remesher: auto",
             )  # fmt: skip
+        slower = settings.mesher == "auto" and boundary.thin is None and not installed()
         raise MeshingError(
-            last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}", last.cure
-        )
+            last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}",
+            last.cure + (", or install the slower mesher fTetWild: pip install 'fem-spall[robust]'" if slower else ""),
+        )  # fmt: skip
     box_volume = float(np.prod(np.ptp(boundary.box, axis=0)))
     dropped = sum(r.volume_change for r in boundary.repairs if r.kind == CUT_OFF) / unit**3
     balance = (boundary.volume - dropped + boundary.lithium_volume + boundary.void_volume - box_volume) / box_volume
     mesh, beyond = _sided(case, mesh, boundary, voids)
     mesh.info.update(
         quality,
-        remesher=remesher,
+        mesher=mesher,
+        remesher=remesher if mesher == "gmsh" else "tetwild",
         attempt=len(failures) + 1,
         failed_attempts=failures,
         box=boundary.box.tolist(),

@@ -177,12 +177,13 @@ def _repairs(finished: Finished) -> str:
             text(repair.get("kind", "")), text(repair.get("count", "")),
             rounded(as_float(repair.get("d_volume", 0)) * 1e18, 3),
             rounded(as_float(repair.get("d_area", 0)) * 1e12, 3),
+            rounded(as_float(repair.get("displacement", 0)) * 1e9, 3),
         ]
         for repair in finished.result.get("repairs") or []
     ]  # fmt: skip
     if not rows:
         return "<h3>Repairs</h3><p>The surfaces needed no repair.</p>"
-    head = ["Repair", "Count", "Volume change, µm³", "Area change, µm²"]
+    head = ["Repair", "Count", "Volume change, µm³", "Area change, µm²", "Largest displacement, nm"]
     return "<h3>Repairs</h3>" + table("What was changed on the given surfaces before meshing.", head, rows)
 
 

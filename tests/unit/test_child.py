@@ -16,9 +16,9 @@ from manifold3d import Manifold
 
 from fem_spall.case import Case
 from fem_spall.crack import CrackSurface
-from fem_spall.errors import GeometryError, LimitError, MeshingError
-from fem_spall.mesh import remesh_mmg
-from fem_spall.mesh.arrays import MeshArrays, triangle_areas
+from fem_spall.errors import GeometryError, LimitError, MeshingError, SetupError
+from fem_spall.mesh import remesh_mmg, tetwild
+from fem_spall.mesh.arrays import FACES, MeshArrays, triangle_areas
 from fem_spall.mesh.checks import cell_volumes
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.focus import Focus
@@ -207,8 +207,41 @@ def test_the_end_of_the_ladder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(remesh_mmg, "remesh", failing)
     with pytest.raises(MeshingError, match="all 6 attempts failed, the last with: no luck; lower") as refusal:
-        mesh_case(file_case(), CUBE)
+        mesh_case(file_case(mesher="gmsh"), CUBE)
     assert refusal.value.detail == 20
+    monkeypatch.setattr(tetwild, "find_spec", lambda _: None)
+    with pytest.raises(MeshingError, match=r"all 6 attempts failed.* fTetWild: pip install 'fem-spall\[robust\]'"):
+        mesh_case(file_case(), CUBE)
+    monkeypatch.setitem(sys.modules, "pytetwild", None)
+    with pytest.raises(SetupError, match=r"mesh.mesher: tetwild needs the package pytetwild; install it"):
+        mesh_case(file_case(mesher="tetwild"), CUBE)
+    with pytest.raises(MeshingError, match=r"mesh.mesher: tetwild is for surfaces"):
+        mesh_case(case_of(mesh={"size_min": "1 um", "size_max": "8 um", "mesher": "tetwild"}), {})
+
+
+def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: the fallback's mesh has its walls within an envelope only, or names by place alone: the cap of a crack."""
+    pytest.importorskip("pytetwild")
+
+    def failing(*_: Any, **__: Any) -> TaggedSurface:
+        raise MeshingError(20, "surface mesh", "no luck", "lower mesh.size_min")
+
+    monkeypatch.setattr(remesh_mmg, "remesh", failing)
+    mesh = mesh_case(file_case(), CUBE)
+    assert (mesh.info["mesher"], mesh.info["attempt"], len(mesh.info["failed_attempts"])) == ("tetwild", 7, 6)
+    scale = mesh.unit / UM
+    box = np.array(mesh.info["box"])
+    assert box * scale == pytest.approx(np.array([[0, 0, 0], [20, 30, 50]]), rel=1e-12)
+    areas = {"-x": 1500, "+x": 1500, "-y": 1000, "+y": 1000, "-z": 600, "+z": 600 - 4 * 6, "a": 24 + 2 * (28 + 42)}
+    for name, tag in mesh.names.items():
+        facets = mesh.facets[mesh.tags == tag]
+        if name in FACES:
+            axis, side = FACES[name]
+            assert (mesh.points[facets][:, :, axis] == box[side, axis]).all()
+        assert triangle_areas(mesh.points[facets]).sum() * scale**2 == pytest.approx(areas[name], rel=0.01), name
+    assert (cell_volumes(mesh) > 0).all()
+    assert cell_volumes(mesh).sum() * scale**3 == pytest.approx(30000 - 4 * 6 * 7, rel=1e-3)
+    assert mesh.info["min_quality"] > 0.05
 
 
 def test_gmsh_cannot_remesh_a_reconstructed_surface() -> None:

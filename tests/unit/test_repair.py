@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fem_spall.crack.base import CrackSurface
 from fem_spall.crack.crossings import crossing_faces
-from fem_spall.crack.repair import RepairedSurface, boundary_loops, repair
+from fem_spall.crack.repair import RepairedSurface, Repairs, boundary_loops, repair
 from fem_spall.crack.triangles import components, contains, smallest_patch, volume
 from fem_spall.errors import GeometryError
 
@@ -165,10 +165,15 @@ def test_faces_on_a_line_are_flipped_away_without_a_slit() -> None:
     assert len(good.faces) == 6
 
 
-def test_touching_along_an_edge_moebius_and_flat_bodies_are_refused() -> None:
+def test_crowded_edges_moebius_and_flat_bodies_are_refused() -> None:
     """Bug: the mesher is given what has no inside."""
-    with pytest.raises(GeometryError, match=r"has 2 non-manifold edges .* near \(1, 1, 0\.25\)"):
-        mended(join(cube(2), cube(2, at=(1, 1, 0))))
+    book = [
+        (np.array([[0, 0, 0], [0, 0, 1], [np.cos(t), np.sin(t), 0.5]]) * UM, np.array([[0, 1, 2]])) for t in (2, 3, 4)
+    ]
+    with pytest.raises(GeometryError, match=r"must be closed|proper faces are left"):
+        mended(join(*book))
+    with pytest.raises(GeometryError, match=r"has 1 non-manifold edges .* near \(0, 0, 0\.5\)"):
+        mended(join(cube(4, at=(5, 5, 5)), *(tent(angle) for angle in (0.0, 2.0, 4.0))))
     n = 20
     turn = 2 * np.pi * np.arange(n) / n
     rim = [
@@ -198,6 +203,12 @@ def test_a_pinched_neck_is_cut_open() -> None:
     assert kinds(good)["faces at pinched edges cut out"] > 0
     assert good.measure()[0] == pytest.approx((body.sum() / n**3) * UM**3, abs=4 / n**3 * UM**3)
     assert len(boundary_loops(good)) == 0
+
+
+def tent(angle: float) -> Surface:
+    """A tetrahedron on the edge from the origin to (0, 0, 1) that faces no way."""
+    ends = [[np.cos(angle + t), np.sin(angle + t), 0.5] for t in (0.0, 0.9)]
+    return np.array([[0, 0, 0], [0, 0, 1], *ends]) * UM, np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
 
 
 def voxel_surface(body: NDArray[np.bool_], size: float) -> Surface:
@@ -237,10 +248,14 @@ def test_the_order_of_the_file_changes_no_byte(seed: int) -> None:
     assert one.repairs == other.repairs
 
 
-def test_crossing_bodies_are_refused_with_places() -> None:
-    """Bug: overlapping bodies reach the mesher, which fails with a message about a segment and a facet."""
-    with pytest.raises(GeometryError, match=r"runs through itself: \d+ faces cross, near \("):
-        mended(join(cube(4), cube(4, 0.5, (0.7, 0.33, 0.21))))
+def test_crossings_are_refused_with_places_where_nothing_may_be_rebuilt() -> None:
+    """Bug: crossing walls reach the mesher, which fails with a message about a segment and a facet."""
+    v, f = cube(4)
+    pushed = v.copy()
+    pushed[(v == np.array([0.5, 0.5, 1]) * UM).all(axis=1), 2] = -0.5 * UM  # the middle of the top, through the bottom
+    pushed[(v == np.array([0.25, 0.5, 1]) * UM).all(axis=1), 2] = -0.5 * UM
+    with pytest.raises(GeometryError, match=r"runs through itself: \d+ faces cross, near \(|must not change by"):
+        repair(pushed, f, "test", Repairs(rebuild="never"))
 
 
 def brute_crossings(v: NDArray[np.float64], f: NDArray[np.int64]) -> set[tuple[int, int]]:
@@ -296,10 +311,10 @@ def test_an_open_sheet_keeps_its_rim_and_only_that() -> None:
 
 def test_components_inside_and_volume() -> None:
     """Bug: parts that only share a corner count as one; a point is taken inside the wrong body."""
-    v, f = join(cube(1), cube(1, at=(1, 1, 1)))
+    v, f = join(cube(8), cube(8, at=(1, 1, 1)))
     good = mended((v, f))
     assert components(good.faces).max() == 1
     corners = good.vertices[good.faces]
     assert contains(corners, np.array([0.4, 0.3, 0.2]) * UM)
     assert not contains(corners, np.array([1.4, 0.3, 0.2]) * UM)
-    assert volume(corners) == pytest.approx(2 * UM**3, rel=1e-12)
+    assert volume(corners) == pytest.approx(2 * UM**3, rel=1e-3)  # the corner they touch in is parted

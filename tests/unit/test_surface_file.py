@@ -227,4 +227,6 @@ def test_inspection_of_good_and_of_refused_surfaces(tmp_path: Path) -> None:
     both = save(tmp_path / "b.obj", np.concatenate([WEDGE, other]), np.concatenate([SIDES, SIDES[:, ::-1] + 4]))
     report = inspect_surface(both, "um").report
     assert report["self_intersecting_faces"]["count"] > 0
-    assert "runs through itself" in report["refusal"]
+    assert report["refusal"] is None
+    assert report["repairs"][-1]["kind"] == "overlapping parts united"
+    assert report["repairs"][-1]["displacement_um"] == 0
