@@ -37,6 +37,8 @@ type Floats = NDArray[np.float64]
 #: Smallest sizes tried, as fractions of the asked one, and whether folded edges of a crack are kept sharp.
 #: A mesher that stumbles over one usually takes the next.
 ATTEMPTS = ((1.0, True), (1.0, False), (0.5, True), (0.5, False), (0.3, True), (0.3, False))
+#: Last resorts: without any care for the shapes of triangles and for the facets of polyhedra.
+PLAIN = ((0.5, True), (0.3, True))
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
 NUDGES = (1.0, 0.95, 0.9)
 
@@ -175,13 +177,13 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
     start, sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
-    for fraction, sharp in ATTEMPTS if remesher == "mmg" else ((1.0, True),):
+    for number, (fraction, sharp) in enumerate((*ATTEMPTS, *PLAIN) if remesher == "mmg" else ((1.0, True),)):
         try:
             fine = start
             if remesher == "mmg":
                 fine = remesh(
                     start, fraction * settings.size_min / unit, settings.size_max / unit, settings.grading,
-                    settings.tolerance / unit, sharp=sharp, sizes=sizes,
+                    settings.tolerance / unit, sharp=sharp, sizes=sizes, plain=number >= len(ATTEMPTS),
                 )  # fmt: skip
             mesh = tetrahedralise(fine, settings.size_max / unit, settings.algorithm)
             check_surfaces(mesh, fine.box)

@@ -206,7 +206,7 @@ def test_the_end_of_the_ladder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> 
         raise MeshingError(20, "surface mesh", "no luck", "lower mesh.size_min")
 
     monkeypatch.setattr(remesh_mmg, "remesh", failing)
-    with pytest.raises(MeshingError, match="all 6 attempts failed, the last with: no luck; lower") as refusal:
+    with pytest.raises(MeshingError, match="all 8 attempts failed, the last with: no luck; lower") as refusal:
         mesh_case(file_case(), CUBE)
     assert refusal.value.detail == 20
 
