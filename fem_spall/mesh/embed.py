@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block, CrackSurface, Repair
+from fem_spall.crack.triangles import weld
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, triangle_areas
 from fem_spall.mesh.tagged_surface import CRACK_TAG, CUT_OFF, TaggedSurface, shells, signed_volume
@@ -155,7 +156,9 @@ def _from_manifold(solid, sources, names, box, unit) -> TaggedSurface:  # type: 
     first[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(mesh.merge_to_vert, dtype=np.int64)
     faces = first[np.asarray(mesh.tri_verts, dtype=np.int64)]
     used, faces = np.unique(faces, return_inverse=True)
-    vertices = np.asarray(mesh.vert_properties, dtype=float)[used, :3]
+    # Where bodies touch in an edge or a corner the kernel has two vertices at one place, which no mesher takes.
+    vertices, place = weld(np.asarray(mesh.vert_properties, dtype=float)[used, :3])
+    faces = place[faces]
     source = np.repeat(
         [sources[i] for i in mesh.run_original_id], np.diff(np.asarray(mesh.run_index, dtype=np.int64)) // 3
     )

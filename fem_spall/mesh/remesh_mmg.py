@@ -17,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
+from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface, facet_edges, split_edges
 
 __all__ = ["remesh"]
@@ -29,12 +30,21 @@ SHARP = np.radians(60)
 #: Folded edges are kept only in chains of at least this many edges or smallest sizes (a coarse file has few, long
 #: edges); single ones are noise and spoil the mesh.
 CHAIN = 8
-#: MMG takes the given triangles for samples of a smooth surface and lays curves through their normals.  Where that
-#: changes the volume of the cracks by more than DRIFT, the triangles are divided first until the curves bulge by less
-#: than FACETED of the tolerance; if that leaves more than LARGEST_DRIFT, the distance aimed at is CLOSER times as
-#: large; a larger change still is refused.  Measured on a polyhedron of 576 triangles, the shell of a ball: 2.9 % at
-#: first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um: 3.4 %, 3.9 %, then 0.7 %.
-DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 0.003, 1 / 8, 0.01, 1 / 8
+#: An edge of that length on its own is kept if the normal turns by more than FACET, rad.  Where the triangles of the
+#: cracks are on average larger than POLYHEDRON of the smallest size, they are taken as the facets of a polyhedron, and
+#: all edges that turn by more than FLAT are kept.
+FACET, POLYHEDRON, FLAT = np.radians(15), 3.0, np.radians(1)
+#: A triangle of lower quality (4 sqrt(3) area / sum of squared edges) has its surroundings meshed with THIN times its
+#: height instead, down to LEAST of the smallest size: beside a narrow strip all triangles would be as long as the
+#: largest size and as high as the strip.  In PASSES at most.
+SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
+#: MMG takes the given triangles for samples of a smooth surface and lays curves through their normals.  Where they are
+#: larger than COARSE of the smallest size, and that changes the volume of the cracks by more than DRIFT, they are
+#: divided first until the curves bulge by less than FACETED of the tolerance; where more than LARGEST_DRIFT is left,
+#: the distance aimed at is CLOSER times as large; a larger change still is refused.  Measured on a polyhedron of 576
+#: triangles, the shell of a ball: 2.9 % at first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um:
+#: 3.4 %, 3.9 %, then 0.7 %.
+COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, 1 / 8
 #: Rounds of halving at most.
 ROUNDS = 6
 
@@ -48,47 +58,102 @@ def remesh(
     *,
     sharp: bool,
     sizes: NDArray[np.float64] | None = None,
+    plain: bool = False,
 ) -> TaggedSurface:
     """Return the boundary remeshed between the two sizes.
 
     All lengths in mesh units; ``tolerance`` is the distance to the given surface MMG aims at;
-    ``sharp`` keeps folded chains of edges within a crack; ``sizes`` (n,) are largest sizes at the vertices.
+    ``sharp`` keeps folded chains of edges within a crack; ``sizes`` (n,) are largest sizes at the vertices;
+    ``plain`` takes MMG's first answer.
 
     Raises
     ------
     MeshingError
         If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
     """
-    limits = {"hmin": size_min, "hmax": size_max, "hgrad": grading}
+    fold = size_min if sharp else None
+    polyhedron = not plain and _mean_edge(surface) > POLYHEDRON * size_min
     given, aim = surface, min(tolerance, size_min / 2)
-    for allowed, change in ((DRIFT, FACETED), (LARGEST_DRIFT, CLOSER), (np.inf, 1.0)):
-        ridges, corners = ridges_and_corners(given, size_min if sharp else None)
-        result = _mmgs(given, ridges, corners, sizes, hausd=aim, **limits)
-        if sizes is not None or _drift(surface, result) <= allowed:
+    steps = [DRIFT, LARGEST_DRIFT, np.inf] if _mean_edge(surface) > COARSE * size_min else [LARGEST_DRIFT, np.inf]
+    result = None
+    for allowed in steps:
+        if allowed == np.inf:
+            aim *= CLOSER
+        elif allowed != steps[0]:
+            given = _faceted(surface, tolerance * FACETED)
+        made = _flatten(
+            _mmgs(
+                given, ridges_and_corners(given, fold, polyhedron), sizes,
+                hmin=size_min, hmax=size_max, hgrad=grading, hausd=aim,
+            )
+        )  # fmt: skip
+        _refuse_faults(surface, made)
+        if result is None or _drift(surface, made) < _drift(surface, result):
+            result = made
+        if plain or sizes is not None or _drift(surface, result) <= allowed:
             break
-        if given is surface:
-            given = _faceted(surface, tolerance * change)
-        else:
-            aim *= change
-    result = _flatten(result)
-    pinched = _bad_edges(result)
-    if len(pinched):
-        places = "; ".join("(" + ", ".join(f"{v:.4g}" for v in p * surface.unit * 1e6) + ") um" for p in pinched[:3])
-        raise MeshingError(
-            20, "surface mesh", f"{len(pinched)} edges get pinched, the crack is thinner there than the mesh: {places}",
-            "lower mesh.size_min, or open the crack there",
-        )  # fmt: skip
-    if _changed_planes(surface, result):
-        raise MeshingError(
-            21, "surface mesh", "the faces of the block did not keep their areas",
-            "lower mesh.size_min or mesh.surface_tolerance",
-        )  # fmt: skip
+    assert result is not None
+    for _ in range(0 if plain else PASSES):
+        wanted = _narrow(result, size_min, size_max)
+        if wanted is None:
+            break
+        least = min(size_min, float(wanted.min()))
+        finer = _flatten(
+            _mmgs(
+                result,
+                ridges_and_corners(result, fold, polyhedron),
+                wanted,
+                hmin=least,
+                hmax=size_max,
+                hgrad=grading,
+                hausd=aim,
+            )
+        )
+        if _drift(surface, finer) > max(_drift(surface, result), DRIFT):
+            break  # walls so close that mending their triangles lets them bulge into each other
+        _refuse_faults(surface, finer)
+        result = finer
     if _drift(surface, result) > LARGEST_DRIFT:
         raise MeshingError(
             22, "surface mesh", f"the volume of the cracks changes by {_drift(surface, result):.1%}, more than 1 %",
             "lower mesh.size_min or mesh.surface_tolerance",
         )  # fmt: skip
     return result
+
+
+def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
+    pinched = _bad_edges(result, given)
+    if len(pinched):
+        places = "; ".join("(" + ", ".join(f"{v:.4g}" for v in p * given.unit * 1e6) + ") um" for p in pinched[:3])
+        raise MeshingError(
+            20, "surface mesh", f"{len(pinched)} edges get pinched, the crack is thinner there than the mesh: {places}",
+            "lower mesh.size_min, or open the crack there",
+        )  # fmt: skip
+    if _changed_planes(given, result):
+        raise MeshingError(
+            21, "surface mesh", "the faces of the block did not keep their areas",
+            "lower mesh.size_min or mesh.surface_tolerance",
+        )  # fmt: skip
+
+
+def _mean_edge(surface: TaggedSurface) -> float:
+    """Edge of the regular triangle as large as those of the cracks are on average."""
+    own = triangle_areas(surface.vertices[surface.faces[surface.tags >= CRACK_TAG]])
+    return float(np.sqrt(own.mean() * 4 / np.sqrt(3))) if own.size else 0.0
+
+
+def _narrow(surface: TaggedSurface, smallest: float, largest: float) -> NDArray[np.float64] | None:
+    """Sizes (n,) at the vertices that mend badly shaped triangles, or None where there are none."""
+    corners = surface.vertices[surface.faces]
+    lengths = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
+    area = triangle_areas(corners)
+    bad = 4 * np.sqrt(3) * area < SHAPE * (lengths**2).sum(axis=1)
+    if not bad.any():
+        return None
+    height = 2 * area[bad] / lengths[bad].max(axis=1)
+    sizes = np.full(len(surface.vertices), largest)
+    np.minimum.at(sizes, surface.faces[bad].ravel(), np.repeat(np.maximum(THIN * height, LEAST * smallest), 3))
+    return sizes
 
 
 def _drift(before: TaggedSurface, after: TaggedSurface) -> float:
@@ -119,11 +184,13 @@ def _faceted(surface: TaggedSurface, sagitta: float) -> TaggedSurface:
     return surface
 
 
-def ridges_and_corners(surface: TaggedSurface, size_min: float | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def ridges_and_corners(
+    surface: TaggedSurface, size_min: float | None, polyhedron: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Edges (e, 2) to keep sharp, and vertices (c,) where three or more surfaces meet.
 
     Those are the edges between two surfaces and, if ``size_min`` is given, within a crack the chains of edges
-    where the normal turns by more than :data:`SHARP`: the rim of a lens.
+    where the normal turns by more than :data:`SHARP`: the rim of a lens; of a polyhedron all edges.
     """
     edges, index = facet_edges(surface.faces)
     count = np.bincount(index.ravel())
@@ -137,20 +204,40 @@ def ridges_and_corners(surface: TaggedSurface, size_min: float | None) -> tuple[
     tags = surface.tags
     between = (tags[first] != tags[second]) | (count != 2)
     ridges = edges[between]
-    if size_min is not None:
-        folded = edges[~between & (tags[first] >= CRACK_TAG) & (turn < np.cos(SHARP))]
-        length = np.linalg.norm(surface.vertices[folded[:, 0]] - surface.vertices[folded[:, 1]], axis=1)
-        ridges = np.concatenate([ridges, folded[_in_chains(folded, length / size_min)]])
     pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
     vertex, meeting = np.unique(pairs[:, 0], return_counts=True)
-    fixed = vertex[meeting >= 3]
-    if surface.thin is not None:
-        fixed = np.union1d(fixed, _rim_corners(surface.vertices, edges[count != 2]))
-    return ridges, fixed
+    fixed = [
+        vertex[meeting >= 3],
+        _rim_corners(surface.vertices, edges[count != 2], CORNER),
+        _touching(surface.faces, count, side),
+    ]
+    if size_min is not None:
+        inner = ~between & (tags[first] >= CRACK_TAG)
+        length = np.linalg.norm(surface.vertices[edges[:, 0]] - surface.vertices[edges[:, 1]], axis=1) / size_min
+        folded = inner & (turn < np.cos(SHARP))
+        long = inner & ~folded & (turn < np.cos(FLAT if polyhedron else FACET)) & (polyhedron | (length >= CHAIN))
+        ridges = np.concatenate([ridges, edges[folded][_in_chains(edges[folded], length[folded])], edges[long]])
+        if polyhedron:
+            fixed.append(_rim_corners(surface.vertices, edges[long | folded], FLAT))
+    return ridges, np.unique(np.concatenate(fixed))
 
 
-def _rim_corners(vertices: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Vertices where the rims and traces of sheets begin, branch or bend by more than :data:`CORNER`."""
+def _touching(faces: NDArray[np.int64], count: NDArray[np.int64], side: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Vertices where parts of the surface touch without a common edge; ``side`` lists the sides edge by edge."""
+    pairs = side[np.repeat(count, count) == 2].reshape(-1, 2)
+    near = np.repeat(np.arange(len(faces)), 3)[:, None] * 3 + np.tile([[0, 1], [1, 2], [2, 0]], (len(faces), 1))
+    one, two = near[pairs[:, 0]], near[pairs[:, 1]]
+    turned = faces.ravel()[one[:, 0]] != faces.ravel()[two[:, 0]]
+    two[turned] = two[turned, ::-1]
+    graph = coo_matrix((np.ones(one.size), (one.ravel(), two.ravel())), shape=(faces.size, faces.size))
+    fan = connected_components(graph, directed=False)[1]
+    fans = np.unique(np.stack([faces.ravel(), fan], axis=1), axis=0)
+    vertex, number = np.unique(fans[:, 0], return_counts=True)
+    return np.asarray(vertex[number > 1])
+
+
+def _rim_corners(vertices: NDArray[np.float64], edges: NDArray[np.int64], bend: float) -> NDArray[np.int64]:
+    """Vertices where chains of edges begin, branch or bend by more than an angle, rad."""
     vertex, place, count = np.unique(edges, return_inverse=True, return_counts=True)
     place = place.reshape(-1, 2)
     along = vertices[edges[:, 1]] - vertices[edges[:, 0]]
@@ -158,7 +245,7 @@ def _rim_corners(vertices: NDArray[np.float64], edges: NDArray[np.int64]) -> NDA
     total = np.zeros((len(vertex), 3))  # of the unit vectors that leave a vertex: short where the chain runs straight
     np.add.at(total, place[:, 0], along)
     np.add.at(total, place[:, 1], -along)
-    bent = np.linalg.norm(total, axis=1) > 2 * np.sin(CORNER / 2)
+    bent = np.linalg.norm(total, axis=1) > 2 * np.sin(bend / 2)
     return np.asarray(vertex[(count != 2) | bent])
 
 
@@ -174,13 +261,13 @@ def _in_chains(edges: NDArray[np.int64], length: NDArray[np.float64]) -> NDArray
 
 def _mmgs(
     surface: TaggedSurface,
-    ridges: NDArray[np.int64],
-    corners: NDArray[np.int64],
+    kept: tuple[NDArray[np.int64], NDArray[np.int64]],
     at_vertices: NDArray[np.float64] | None,
     **sizes: float,
 ) -> TaggedSurface:
     import mmgpy
 
+    ridges, corners = kept
     mesh = mmgpy.MmgMeshS()
     mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces), edges=len(ridges))
     mesh.set_vertices(surface.vertices)
@@ -208,14 +295,32 @@ def _flatten(surface: TaggedSurface) -> TaggedSurface:
     return replace(surface, vertices=vertices)
 
 
-def _bad_edges(surface: TaggedSurface) -> NDArray[np.float64]:
-    """Middles (b, 3) of the edges of the closed part without two triangles, and of those of sheets with more."""
+def _bad_edges(surface: TaggedSurface, given: TaggedSurface) -> NDArray[np.float64]:
+    """Middles (b, 3) of the edges of the closed part without two triangles, and of those of sheets with more.
+
+    Where bodies touch along an edge already in the given surface, four triangles may meet.
+    """
     middles = []
-    for faces, wrong in ((surface.faces[surface.closed], (1, 3, 4)), (surface.faces[~surface.closed], (3, 4))):
-        edges, index = facet_edges(faces)
-        count = np.bincount(index.ravel(), minlength=len(edges))
-        middles.append(surface.vertices[edges[np.isin(np.minimum(count, 4), wrong)]].mean(axis=1).reshape(-1, 3))
+    for closed, least in ((True, 2), (False, 1)):
+        found = []
+        for one in (surface, given):
+            edges, index = facet_edges(one.faces[one.closed == closed])
+            count = np.bincount(index.ravel(), minlength=len(edges))
+            found.append(one.vertices[edges[(count > 2) | (count < least)]])
+        bad, known = found
+        middle = bad.mean(axis=1).reshape(-1, 3)
+        middles.append(middle[~_on_lines(middle, known)])
     return np.concatenate(middles)
+
+
+def _on_lines(points: NDArray[np.float64], lines: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points (n, 3) lie on one of some lines, given by their ends (k, 2, 3)."""
+    found = np.zeros(len(points), dtype=bool)
+    for start, end in lines:
+        along = end - start
+        place = np.clip((points - start) @ along / (along @ along), 0, 1)
+        found |= np.linalg.norm(points - start - place[:, None] * along, axis=1) < 1e-9 * np.abs(lines).max()
+    return found
 
 
 def _changed_planes(before: TaggedSurface, after: TaggedSurface) -> bool:

@@ -71,7 +71,11 @@ def tetrahedralise(
             field, _ = add_sizes(gmsh, sizes, surface.unit)
             gmsh.model.mesh.field.setAsBackgroundMesh(field)
         gmsh.model.mesh.generate(3)
-        remove_slivers(gmsh, SLIVER)
+        if surface.thin is None or not surface.thin.any():
+            remove_slivers(gmsh, SLIVER)
+        else:  # Netgen's optimiser does not know surfaces within a volume, and was seen to die of them
+            for method in ("", "Relocate3D", ""):
+                gmsh.model.mesh.optimize(method)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         _, cell_nodes = gmsh.model.mesh.getElementsByType(4)
     if len(cell_nodes) == 0:

@@ -13,7 +13,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,25 @@ __all__ = ["ATTEMPTS", "mesh_case"]
 
 type Floats = NDArray[np.float64]
 
-#: Smallest sizes tried, as fractions of the asked one, and whether folded edges of a crack are kept sharp.
+
+class Attempt(NamedTuple):
+    """One way to remesh a boundary.
+
+    ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
+    the shapes of triangles and of the facets of polyhedra.
+    """
+
+    fraction: float
+    sharp: bool
+    plain: bool = False
+
+    def __str__(self) -> str:
+        return f"size {self.fraction:g} x size_min{', folds kept' * self.sharp}{', plain' * self.plain}"
+
+
 #: A mesher that stumbles over one usually takes the next.
-ATTEMPTS = ((1.0, True), (1.0, False), (0.5, True), (0.5, False), (0.3, True), (0.3, False))
+ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
+LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
 NUDGES = (1.0, 0.95, 0.9)
 
@@ -184,28 +200,32 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
-    ladder = [("gmsh", *attempt) for attempt in (ATTEMPTS if remesher == "mmg" else ATTEMPTS[:1])]
-    if boundary.thin is not None and settings.mesher == "tetwild":
-        raise MeshingError(
-            38, "mesh.mesher", "tetwild knows no sheets without thickness", "use mesh.mesher: gmsh"
-        )  # fmt: skip
-    if settings.mesher == "tetwild" or (settings.mesher == "auto" and boundary.thin is None and installed()):
-        ladder = [*(ladder if settings.mesher == "auto" else []), ("tetwild", 1.0, False)]
-    for mesher, fraction, sharp in ladder:
+    ladder: list[Attempt | None] = [*ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    if settings.mesher == "tetwild":
+        if boundary.thin is not None:
+            raise MeshingError(
+                38, "mesh.mesher", "tetwild knows no sheets without thickness", "use mesh.mesher: gmsh"
+            )  # fmt: skip
+        ladder = []
+    if settings.mesher != "gmsh" and boundary.thin is None and (installed() or not ladder):
+        ladder.append(None)
+    for attempt in ladder:
         try:
-            if mesher == "tetwild":
+            if attempt is None:
                 mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
             else:
                 fine = start
                 if remesher == "mmg":
-                    fine = remesh(start, fraction * settings.size_min / unit, *sizes, sharp=sharp, sizes=rim_sizes)
+                    fine = remesh(
+                        start, attempt.fraction * settings.size_min / unit, *sizes,
+                        sharp=attempt.sharp, sizes=rim_sizes, plain=attempt.plain,
+                    )  # fmt: skip
                 mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
             check_surfaces(mesh, boundary.box)
             quality = check_mesh(mesh, enclosed, settings.quality_floor)
             distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
         except MeshingError as error:
-            words = f"size {fraction:g} x size_min{', folds kept' if sharp else ''}" if mesher == "gmsh" else "tetwild"
-            failures.append(f"{words}: {error.where}: {error.reason}")
+            failures.append(f"{attempt or 'tetwild'}: {error.where}: {error.reason}")
             last = error
             continue
         break
@@ -226,8 +246,8 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     mesh, beyond = _sided(case, mesh, boundary, voids)
     mesh.info.update(
         quality,
-        mesher=mesher,
-        remesher=remesher if mesher == "gmsh" else "tetwild",
+        mesher="gmsh" if attempt else "tetwild",
+        remesher=remesher if attempt else "tetwild",
         attempt=len(failures) + 1,
         failed_attempts=failures,
         box=boundary.box.tolist(),

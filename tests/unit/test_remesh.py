@@ -106,24 +106,25 @@ def test_short_folds_are_noise() -> None:
 def test_the_rim_of_a_lens_is_kept() -> None:
     """Bug: the folded rim of a crack is rounded off, and with it the place where the current is highest."""
     given = lens()
-    far = {}
-    for sharp in (True, False):
-        fine = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=sharp)
-        far[sharp] = surface_distance(as_mesh(fine), fine.names["a"], given)[0]
-    assert far[True] < 0.15 * UM, "the tolerance"
-    assert far[False] > 2 * far[True]
+    fine = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=True)
+    assert surface_distance(as_mesh(fine), fine.names["a"], given)[0] < 0.15 * UM, "the tolerance"
+    removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
+    assert abs(fine.volume - given.volume) < 0.01 * removed
+    rounded = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=False)
+    far = [surface_distance(as_mesh(mesh), mesh.names["a"], given)[0] for mesh in (fine, rounded)]
+    assert far[1] > 2 * far[0]
 
 
 def test_the_volume_of_a_coarse_surface_is_kept() -> None:
     """Bug: the remesher lays smooth curves through the corners of a coarse polyhedron, which then grows by 3 %."""
-    given = boundary_of(surface_of(Manifold.sphere(5, 16).translate((10, 15, 30))))
+    given = boundary_of(surface_of(Manifold.sphere(5, 24).translate((10, 15, 30))))
     smooth = remesh_mmg._mmgs(
-        given, *remesh_mmg.ridges_and_corners(given, 0.05), None, hmin=0.05, hmax=0.5, hgrad=1.3, hausd=0.015
+        given, remesh_mmg.ridges_and_corners(given, None), None, hmin=0.05, hmax=0.5, hgrad=1.3, hausd=0.015
     )
     removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
-    assert abs(smooth.volume - given.volume) > 0.02 * removed, "the trap is there"
+    assert abs(smooth.volume - given.volume) > 0.008 * removed, "the trap is there"
     fine = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=True)
-    assert abs(fine.volume - given.volume) < 0.01 * removed
+    assert abs(fine.volume - given.volume) < 0.004 * removed
 
 
 def test_a_pinched_crack_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
