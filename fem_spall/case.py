@@ -153,6 +153,7 @@ class Metrics(Model):
     reference_current_density: CurrentDensity | None = None  # default: total current / cross-section
     edges: tuple[Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=2)], ...] = ()  # default: found
     tip_radius: PositiveLength | None = None  # of the real crack's edge; for the current density there
+    fill_time: Time | None = None  # in which leaking pores shall fill; for the electronic conductivity that takes
 
 
 class Output(Model):
@@ -195,6 +196,16 @@ class Case(Model):
                 raise ValueError(f"two cracks are named {name!r}. Give each its own name")
             if name in ("plating", "counter"):
                 raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _leaking_needs_electrons(self) -> Case:
+        leaking = [crack.name for crack in self.cracks if crack.contact == "leaking"]
+        if leaking and self.electrolyte.electronic_conductivity is None:
+            raise ValueError(
+                f"crack {leaking[0]!r} leaks, which needs electrolyte.electronic_conductivity. "
+                "Write for instance '1e-8 S/cm'"
+            )
         return self
 
     @model_validator(mode="after")

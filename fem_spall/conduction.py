@@ -144,10 +144,10 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
             case ExactPotential():
                 fixed[name] = _exact(law, mesh.unit, plating.potential)
         roles[name] = role
-    if {*fixed, *contact} <= {crack.name for crack in case.cracks if crack.contact == "isolated"}:
+    if {*fixed, *contact} <= {crack.name for crack in case.cracks if crack.contact != "plating"}:
         raise CaseError(51, "electrodes", "the potential is fixed nowhere", "give an electrode a potential")
     space = dolfinx.fem.functionspace(mesh.mesh, ("Lagrange", degree))
-    floating = tuple(crack.name for crack in case.cracks if crack.contact == "isolated" and crack.name in roles)
+    floating = tuple(crack.name for crack in case.cracks if crack.contact != "plating" and crack.name in roles)
     imposed: dict[str, float] = {}
     if counter.drive is not None and (kinetics or any(offset.values())):
         # What does not scale with the voltage is posed at the current; else at 1 V, and scaled.

@@ -174,7 +174,7 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
         driven = e.case.electrodes.counter.drive is not None
         slope = {"voltage": 1.0} if e.solution.problem.imposed else {"conductance": -e.voltage / e.total_current}
         yield Metric(
-            "cell_voltage", f"potential of the counter over the plating electrode, {'found' if driven else 'imposed'}", "V",
+            "cell_voltage", f"potential of the counter over the plating one, {'found' if driven else 'imposed'}", "V",
             e.voltage, gradient=slope if driven else {},
         )  # fmt: skip
     yield Metric(

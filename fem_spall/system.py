@@ -57,7 +57,7 @@ class LithiumPotential:
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
     floating: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    current: dict[str, float] = field(default_factory=dict)  # imposed on an electrode that floats, program units
+    current: dict[str, Any] = field(default_factory=dict)  # imposed on what floats, program units
 
 
 class System:
@@ -112,6 +112,16 @@ class System:
         """Matrix that writes a function of degree 1 in the basis of this system."""
         assert self.coarse is not None
         return _prolongation(self.coarse, self)
+
+    def piece_currents(
+        self, phi: Any, lithium: LithiumPotential, pieces: tuple[NDArray[np.int32], NDArray[np.int32], int]
+    ) -> NDArray[np.float64]:
+        """Current into each piece of a surface of fixed potential, program units, (pieces,) float; collective."""
+        unknowns, body, count = pieces
+        own = unknowns < self.problem.space.dofmap.index_map.size_local
+        reaction = _assembled(self._charge(phi, lithium)).array[unknowns[own]]
+        sums = np.bincount(body[own], reaction, minlength=count).astype(float)
+        return np.asarray(self.problem.mesh.comm.allreduce(sums))
 
     def solve(
         self, lithium: LithiumPotential, tolerance: float, guess: tuple[Any, LithiumPotential] | None = None
@@ -249,7 +259,7 @@ class System:
             if not group.merged:
                 through = _assembled(self._through(group.name, phi, lithium)).array
                 self.elimination.put(reduced, group, self.elimination.sums(group, through) - imposed)
-            elif imposed:
+            elif np.any(imposed):
                 self.elimination.put(reduced, group, self.elimination.take(reduced, group) - imposed)
         return reduced
 

@@ -101,12 +101,8 @@ def _normal_density(solution: Solution, name: str, mean: NDArray[np.float64]) ->
         return np.asarray(law.density(mean[:, 3] - lithium - law.shift))
     if name in problem.contact:
         conductance, lithium = problem.contact[name]
-        return (
-            conductance
-            * problem.reference_conductivity
-            / problem.mesh.unit
-            * (mean[:, 3] - lithium - problem.offset.get(name, 0.0))
-        )
+        drop = mean[:, 3] - lithium - problem.offset.get(name, 0.0)
+        return np.asarray(conductance * problem.reference_conductivity / problem.mesh.unit * drop)
     field = mean[:, :3]
     size = np.linalg.norm(field, axis=1)
     through = np.einsum("ni,ij,nj->n", field, problem.conductivity * problem.reference_conductivity, field)
