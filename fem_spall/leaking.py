@@ -69,7 +69,9 @@ class Growth:
         return found
 
 
-def leakage(case: Case, solution: Solution, voltage: float | None) -> dict[str, Growth]:
+def leakage(
+    case: Case, solution: Solution, voltage: float | None, volumes: dict[str, float] | None = None
+) -> dict[str, Growth]:
     """Return how the leaking pores grow, by crack name; collective.
 
     Parameters
@@ -80,6 +82,8 @@ def leakage(case: Case, solution: Solution, voltage: float | None) -> dict[str, 
         Its ionic potential, in which the pores' net currents are zero.
     voltage : float or None
         Potential of the counter over the plating electrode of the problem as posed, V.
+    volumes : dict, optional
+        Volume of each crack with its curvature, m^3, where it is known.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def leakage(case: Case, solution: Solution, voltage: float | None) -> dict[str, 
         potential, current = fine[name]
         error = None if coarse is None else float(np.abs(current - coarse[name][1]).max()) * abs(solution.factor)
         volume = solution.problem.mesh.volumes(name)
+        if volumes is not None:
+            volume *= volumes[name] / volume.sum()
         result[name] = Growth(potential * solution.factor, current * solution.factor, volume, error)
     return result
 
@@ -143,9 +149,9 @@ class _Electronic:
         value = case.electrolyte.electronic_conductivity
         assert value is not None
         electrodes = case.electrodes
-        behind = {electrodes.plating.face: electrodes.plating.interface}
+        behind: dict[str, Any] = {electrodes.plating.face: electrodes.plating.interface}
         behind |= {c.name: c.interface for c in case.cracks if c.contents == "lithium" and c.contact == "plating"}
-        potentials = {str(name): 0.0 for name, law in behind.items() if law.kind != "no_flux"}
+        potentials: dict[str, float] = {name: 0.0 for name, law in behind.items() if law.kind != "no_flux"}
         potentials[electrodes.counter.face] = voltage
         floating = [name for name in ionic.floating if name not in ionic.imposed]
         self.names, self.ratio = tuple(names), value / ionic.reference_conductivity

@@ -150,6 +150,13 @@ class Evaluation:
         given = self.case.metrics.reference_current_density
         return given if given is not None else self.total_current / self.cross_section
 
+    def area_resistance(self, name: str) -> float | None:
+        """Area resistance, ohm m^2, of the linear law of a surface, None for others."""
+        conductance = self.solution.problem.contact[name][0]
+        if not isinstance(conductance, float):
+            return None
+        return self.solution.problem.mesh.unit / (conductance * self.solution.problem.reference_conductivity)
+
     @property
     def flow(self) -> LithiumFlux:
         """The surface flux counted along the total current: focusing reads the same when lithium is stripped."""

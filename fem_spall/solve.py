@@ -40,6 +40,7 @@ class Solution:
     height_moment: float  # Σ z_i R_i, A m
     boundary_moment: float  # −∮ φ (σn)_z ds, A m
     phi_range: tuple[float, float]
+    interface_moment: dict[str, float]  # Σ φ_i R_i of each surface with a resistance, W
     isolated_current: float = 0.0  # largest net current into an isolated body, A
     factor: float = 1.0  # all of the above over the solution of the problem as it is posed
 
@@ -57,6 +58,7 @@ class Solution:
             self.system, phi, self.report, self.lithium, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
             self.height_moment * factor, self.boundary_moment * factor, (low, high),
+            {name: value * factor**2 for name, value in self.interface_moment.items()},
             self.isolated_current * abs(factor), self.factor * factor,
         )  # fmt: skip
 
@@ -145,6 +147,10 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
             comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN),
             comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX),
         ),
+        interface_moment={
+            name: comm.allreduce(float((vector.array * phi.x.array[:owned]).sum())) * scale
+            for name, vector in by_surface.items()
+        },
         isolated_current=max(net, default=0.0) * scale,
     )  # fmt: skip
 

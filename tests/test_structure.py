@@ -41,7 +41,7 @@ LAYERS = (
     ("edge_figures",),
     ("metrics",),
     ("accuracy", "model_error", "output."),
-    ("adapt",),
+    ("adapt", "polarisation", "consequences"),
     ("warn", "stage"),
     ("run",),
     ("verify", "converge", "estimate", "terminal"),
