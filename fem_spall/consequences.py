@@ -63,16 +63,16 @@ def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[
         span = _time(fastest) if growth["growing"] == 1 else f"{_time(fastest)} (fastest) to {_time(slowest)} (slowest)"
         found.append(_entry(
             f"time_to_fill_{name}", fastest, "s", "t = 𝒱_k F/(V_m I_k)",
-            f"{'Empty at first, it' if growth['bodies'] == 1 else f'The pores of {name}, empty at first,'} would fill in "
-            f"{span}.",
+            f"{'Empty at first, it' if growth['bodies'] == 1 else 'Empty at first, the pores'} would fill in {span}.",
         ))  # fmt: skip
     if "conductivity_needed_fastest" in growth:
         needed = growth["conductivity_needed_fastest"]
         times = needed / growth["electronic_conductivity"]
         found.append(_entry(
             f"conductivity_needed_{name}", needed, "S/m", "σ_e,needed = σ_e t/t_asked",
-            f"To fill {name if growth['bodies'] == 1 else f'the fastest pore of {name}'} in {_time(growth['asked_time'])} the electronic conductivity must be "
-            f"{needed / 100:.2g} S/cm, {times:.3g} times what is given.",
+            f"To fill {name if growth['bodies'] == 1 else f'the fastest pore of {name}'} in "
+            f"{_time(growth['asked_time'])} the electronic conductivity must be {needed / 100:.2g} S/cm, {times:.3g} "
+            "times what is given.",
         ))  # fmt: skip
     return found
 
@@ -184,9 +184,9 @@ def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
         verdict = "could open" if pressure > critical[0] else "could not open"
         found.append(_entry(
             f"pressure_bound_{crack.name}", pressure, "Pa", "p_max = F η/V_m;  p_c = K_IC √(π/a)/2",
-            f"Plating in {crack.name} could press with at most {pressure / 1e6:.3g} MPa ({source}). A penny-shaped crack "
-            f"of the same area (radius {_um(radius)}) opens at {critical[0] / 1e6:.3g} to {critical[1] / 1e6:.3g} MPa, "
-            f"for a toughness of 0.44 to 1.51 MPa m^½: it {verdict} it.",
+            f"Plating in {crack.name} could press with at most {pressure / 1e6:.3g} MPa ({source}). A penny-shaped "
+            f"crack of the same area (radius {_um(radius)}) opens at {critical[0] / 1e6:.3g} to "
+            f"{critical[1] / 1e6:.3g} MPa, for a toughness of 0.44 to 1.51 MPa m^½: it {verdict} it.",
         ))  # fmt: skip
     return found
 

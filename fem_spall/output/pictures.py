@@ -291,6 +291,8 @@ def _draw_polarisation(finished: Finished) -> Figure:
     axis = figure.subplots()
     axis.plot(0.1 * density[order], 1e3 * volts[order], "o-", color="#3b0f70", ms=4, lw=1.6, label="voltage")
     axis.set_xlabel("Mean current density, mA/cm²")
+    if density.min() > 0 and density.max() > 20 * density.min():
+        axis.set_xscale("log")
     axis.set_ylabel("Cell voltage, mV")
     axis.grid(True, lw=0.4, color="0.88")
     if all(row["crack_current_share"] is not None for row in rows):

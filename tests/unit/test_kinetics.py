@@ -126,3 +126,23 @@ def test_the_law_inverts() -> None:
         assert law.density(np.array(law.overpotential(density))) == pytest.approx(density, rel=1e-9)
     with pytest.raises(ValidationError, match="exchange current density must be above zero"):
         ButlerVolmer.model_validate(kinetics("0 mA/cm^2"))
+
+
+def test_closed_forms_of_the_reference() -> None:
+    """Bug: the closed form that benchmarks compare with is itself off; digits of the physics reference, cases 38, 38b."""
+    from fem_spall.analytic import FIGURES, POTENTIALS
+
+    column = {"conductivity": 0.1, "height": 50e-6, "exchange_current_density": 10.0}
+    assert FIGURES["butler_volmer_column_density"](0.5, **column) == pytest.approx(576.3391414, rel=1e-9)
+    assert FIGURES["butler_volmer_column_voltage"](42.79504965, **column) == pytest.approx(0.1, rel=1e-9)
+    sphere = {"potential": 0.1, "conductivity": 0.1, "inner_radius": 1e-6, "outer_radius": 1e-5}
+    for exchange, density in ((10.0, 65.54793354), (100.0, 595.5578098)):
+        current = FIGURES["butler_volmer_sphere_current"](**sphere, exchange_current_density=exchange)
+        assert current / (4e-12 * np.pi) == pytest.approx(density, rel=1e-9)
+    places = np.array([[1e-6, 0, 0], [0, 1.001e-6, 0], [0, 0, 1e-5]])
+    wall, above, outer = POTENTIALS["butler_volmer_sphere"](
+        places, **sphere, exchange_current_density=100.0, centre=(0, 0, 0)
+    )
+    assert outer == pytest.approx(0.1)
+    assert (above - wall) / 1e-9 * 0.1 == pytest.approx(595.56, rel=2e-3)
+    assert 200 * np.sinh(SLOPE / 2 * wall) == pytest.approx(595.5578098, rel=1e-8)
