@@ -9,7 +9,7 @@ from pydantic import Field
 from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.blade import Blade
 from fem_spall.crack.interface_file import InterfaceFile
-from fem_spall.crack.patch import Patch
+from fem_spall.crack.patch import Patch, Patches
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
 from fem_spall.crack.pores import Pores
@@ -30,6 +30,6 @@ __all__ = [
 ]
 
 CrackKind = Annotated[
-    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Pores | Patch | RoundWall,
+    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Pores | Patch | Patches | RoundWall,
     Field(discriminator="kind"),
 ]

@@ -129,7 +129,7 @@ def test_the_law_inverts() -> None:
 
 
 def test_closed_forms_of_the_reference() -> None:
-    """Bug: the closed form that benchmarks compare with is itself off; digits of the physics reference, cases 38, 38b."""
+    """Bug: the closed form that benchmarks compare with is itself off; digits of cases 38 and 38b of the reference."""
     from fem_spall.analytic import FIGURES, POTENTIALS
 
     column = {"conductivity": 0.1, "height": 50e-6, "exchange_current_density": 10.0}
