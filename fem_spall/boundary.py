@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fem_spall import analytic
 from fem_spall.model import Model
-from fem_spall.quantity import AreaResistance, CurrentDensity, Pressure, Temperature, Unit, to_si
+from fem_spall.quantity import GAS, AreaResistance, CurrentDensity, Pressure, Temperature, Unit, to_si
 
 __all__ = [
     "FARADAY",
@@ -35,8 +35,8 @@ __all__ = [
     "WallLaw",
 ]
 
-#: Charge of a mole of electrons, C/mol, and the gas constant, J/(mol K).
-FARADAY, GAS = 96485.33212, 8.31446261815324
+#: Charge of a mole of electrons, C/mol.
+FARADAY = 96485.33212
 #: Molar volume of lithium at 20 °C, m^3/mol: 6.94 g/mol over 0.534 g/cm^3.
 MOLAR_VOLUME = 12.9963e-6
 

@@ -144,7 +144,8 @@ def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     for crack in case.cracks:
         if crack.contents != "lithium" or crack.contact != "plating" or not record["cracks"].get(crack.name):
             continue
-        size = math.sqrt(record["cracks"][crack.name]["area"] / 2)
+        flat = crack.kind in ("patch", "patches")
+        size = math.sqrt(record["cracks"][crack.name]["area"] / (1 if flat else 2))
         own, face = lengths.get(crack.name) or 0.0, lengths.get(case.electrodes.plating.face) or 0.0
         blocked = case.electrodes.plating.interface.kind == "no_flux"
         if not own and not face and not blocked:
@@ -155,7 +156,9 @@ def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
             text = f"{told}: contact rules, and the shape of the crack hardly focuses the current."
         elif ratio > RULES:
             text = f"{told}: contact and geometry both count."
-        elif blocked or face > size / RULES:
+        elif blocked:
+            text = f"{told}: geometry rules. The face round it carries nothing, so that the current crowds at its rim."
+        elif face > size / RULES:
             text = f"{told}, but the plane round it is far more resistive: the current goes to where contact is clean."
         else:
             text = f"{told}: geometry rules."
@@ -168,7 +171,7 @@ def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for crack in case.cracks:
         entry = record["cracks"].get(crack.name)
-        if crack.contents != "lithium" or entry is None or "bodies" in entry:
+        if crack.contents != "lithium" or entry is None or "bodies" in entry or crack.kind in ("patch", "patches"):
             continue
         drop = record.get("interfaces", {}).get(crack.name, {}).get("largest_drop")
         source = "the drop across its interface"

@@ -120,6 +120,18 @@ def test_an_absurd_overpotential_is_refused() -> None:
         solved({"interface": kinetics("1e-19 mA/cm^2")}, {"potential": "5 V"})
 
 
+def test_the_conductivity_follows_arrhenius() -> None:
+    """Bug: warmer is slower, or degrees Celsius are taken for kelvin."""
+    activation = {"energy": "40 kJ/mol", "temperature": "333.15 K"}
+    data = {"kind": "scalar", "value": "1 mS/cm", "activation": activation}
+    case = case_of(electrolyte={"size": ["20 um", "30 um", "50 um"], "conductivity": data})
+    expected = 0.1 * np.exp(-40e3 / 8.314462618 * (1 / 333.15 - 1 / 303.15))
+    np.testing.assert_allclose(case.electrolyte.conductivity.tensor(), expected * np.eye(3), rtol=1e-9)
+    with pytest.raises(ValidationError, match="absolute temperature"):
+        case_of(electrolyte={"size": ["1 um"] * 3, "conductivity": data | {"activation": activation | {
+            "temperature": "60 J"}}})  # fmt: skip
+
+
 def test_the_law_inverts() -> None:
     law = ButlerVolmer.model_validate(kinetics(transfer=[0.4, 0.7]))
     for density in (-50.0, -1e-3, 0.2, 3e4):
