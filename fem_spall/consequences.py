@@ -44,10 +44,27 @@ def _filled(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
                 f"time_to_fill_{crack.name}", seconds, "s", "t = 𝒱 F/(V_m I_c)",
                 f"{crack.name} takes up its own volume of lithium, {volume * 1e18:.3g} µm³, in {_time(seconds)}.",
             ))  # fmt: skip
+        if crack.contact == "isolated":
+            found.append(_floating(crack.name, entry))
         growth = entry.get("growth")
         if growth is not None:
             found += _leaking(crack.name, growth, record)
     return found
+
+
+def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    low, high = (1e3 * entry.get(f"{which}_potential", entry["potential"]) for which in ("lowest", "highest"))
+    if "bodies" in entry:
+        text = (
+            f"The {entry['bodies']} isolated bodies of {name} take potentials from {low:.3g} to {high:.3g} mV, each so"
+        )
+    else:
+        text = f"The isolated lithium of {name} takes a potential of {high:.3g} mV, so"
+    return _entry(
+        f"potential_{name}", entry["potential"], "V", "V_k such that ∮ j_n ds = 0 on every body k",
+        f"{text} that its net current is zero: what enters on one side leaves on the other, and nothing is plated on "
+        "the whole.",
+    )  # fmt: skip
 
 
 def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -152,7 +169,11 @@ def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         ratio = own / size
         told = f"The Wagner length at {crack.name} is {_um(own)}, {ratio:.3g} times its size ({_um(size)})"
-        if ratio > 1 / RULES:
+        if face > max(own, size) / RULES and not blocked and ratio > RULES:
+            text = (
+                f"{told}; the plane round it is far more resistive: contact rules, the clean place draws the current."
+            )
+        elif ratio > 1 / RULES:
             text = f"{told}: contact rules, and the shape of the crack hardly focuses the current."
         elif ratio > RULES:
             text = f"{told}: contact and geometry both count."

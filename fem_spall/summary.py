@@ -91,6 +91,8 @@ def _crack_row(case: Case, index: int, measure: CrackMeasure) -> tuple[str, ...]
 def _law(law: Any) -> str:
     if law.kind == "resistance":
         return f"{law.value * 1e4:.4g} ohm cm^2"
+    if law.kind in ("linear_kinetics", "butler_volmer"):
+        return f"{law.kind.replace('_', ' ')}, {law.exchange_current_density / 10:.4g} mA/cm^2"
     return f"{law.kind.replace('_', ' ')}{f' of {law.solution}' if law.kind == 'exact_potential' else ''}"
 
 
