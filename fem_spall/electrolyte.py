@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fem_spall.model import Model
-from fem_spall.quantity import Conductivity, PositiveLength
+from fem_spall.quantity import GAS, Conductivity, MolarEnergy, PositiveLength, Temperature
 
-__all__ = ["AnisotropicConductivity", "Electrolyte", "ScalarConductivity"]
+__all__ = ["Activation", "AnisotropicConductivity", "Electrolyte", "ScalarConductivity"]
 
 
-class ScalarConductivity(Model):
+class Activation(Model):
+    """Temperature dependence σ(T) = σ(T₀) exp[−E/R (1/T − 1/T₀)] of a conductivity that is given at T₀."""
+
+    energy: MolarEnergy
+    given_at: Temperature = "303.15 K"  # type: ignore[assignment]
+    temperature: Temperature
+
+    @property
+    def factor(self) -> float:
+        """σ(T)/σ(T₀)."""
+        return math.exp(-self.energy / GAS * (1 / self.temperature - 1 / self.given_at))
+
+
+class _Activated(Model):
+    """Keys that every kind of conductivity has."""
+
+    activation: Activation | None = None
+
+    @property
+    def _factor(self) -> float:
+        return 1.0 if self.activation is None else self.activation.factor
+
+
+class ScalarConductivity(_Activated):
     """One ionic conductivity everywhere and in every direction, σ = value."""
 
     kind: Literal["scalar"] = "scalar"
@@ -29,10 +53,10 @@ class ScalarConductivity(Model):
 
     def tensor(self) -> NDArray[np.float64]:
         """Conductivity tensor, (3, 3) float, S/m."""
-        return self.value * np.eye(3)
+        return self._factor * self.value * np.eye(3)
 
 
-class AnisotropicConductivity(Model):
+class AnisotropicConductivity(_Activated):
     """A constant symmetric positive-definite tensor, rows along x, y, z."""
 
     kind: Literal["anisotropic"]
@@ -54,7 +78,11 @@ class AnisotropicConductivity(Model):
 
     def tensor(self) -> NDArray[np.float64]:
         """Conductivity tensor, (3, 3) float, S/m."""
-        return np.array(self.rows)
+        return self._factor * np.array(self.rows)
+
+
+#: Leaking pores are solved field by field in turn, which needs electrons to be this much slower than ions.
+SLOWER = 0.1
 
 
 def _scalar_shorthand(value: object) -> object:
@@ -65,8 +93,20 @@ class Electrolyte(Model):
     """The block [0, x] x [0, y] x [0, z] and what it is made of."""
 
     size: tuple[PositiveLength, PositiveLength, PositiveLength]
+    electronic_conductivity: Conductivity | None = None  # for leaking pores
     conductivity: Annotated[
         ScalarConductivity | AnisotropicConductivity,
         Field(discriminator="kind"),
         BeforeValidator(_scalar_shorthand, json_schema_input_type=str | ScalarConductivity | AnisotropicConductivity),
     ]
+
+    @model_validator(mode="after")
+    def _mostly_ionic(self) -> Electrolyte:
+        electronic = self.electronic_conductivity
+        least = float(np.linalg.eigvalsh(self.conductivity.tensor()).min())
+        if electronic is not None and not 0 < electronic <= SLOWER * least:
+            raise ValueError(
+                f"electronic_conductivity must be above zero and at most {SLOWER:g} of the ionic one. "
+                "Write for instance '1e-8 S/cm'"
+            )
+        return self

@@ -108,7 +108,7 @@ def _shapes_in_block(case: Case) -> dict[str, tuple[float, float]]:
             parts = occ.intersect(shape, [(3, occ.addBox(0, 0, 0, *size))])[0]
             occ.synchronize()
             volume = sum(occ.getMass(*part) for part in parts if part[0] == 3)
-            sides = 1 if crack.kind == "patch" else 2
+            sides = 1 if crack.kind in ("patch", "patches") else 2
             area = sum(sides * occ.getMass(*part) for part in parts if part[0] == 2)
             solids = [part for part in parts if part[0] == 3]
             for _, tag in gmsh.model.getBoundary(solids, oriented=False) if solids else []:

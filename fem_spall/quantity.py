@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     import pint
 
 __all__ = [
+    "GAS",
     "Angle",
     "AreaResistance",
     "Conductivity",
+    "Current",
     "CurrentDensity",
     "FieldStrength",
     "Length",
     "Memory",
+    "MolarEnergy",
     "NonNegativeLength",
     "PositiveLength",
     "Potential",
+    "Pressure",
     "Share",
+    "Temperature",
     "Time",
     "Unit",
     "Volume",
@@ -38,6 +43,10 @@ __all__ = [
     "to_si",
     "to_text",
 ]
+
+
+#: Gas constant, J/(mol K).
+GAS = 8.31446261815324
 
 
 @dataclass(frozen=True)
@@ -215,12 +224,16 @@ _AREA_RESISTANCE = Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance")
 _ANGLE = Unit("rad", "52 deg", "angle")
 _TIME = Unit("s", "10 min", "time")
 _MEMORY = Unit("byte", "8 GB", "memory size")
-_VOLUME = Unit("m^3", "0.1 um^3", "volume")
-# What a unit of the wrong dimension is called in a message; the last three are no keys, but likely slips.
+_VOLUME = Unit("m^3", "1 um^3", "volume")
+_CURRENT = Unit("A", "1 nA", "current")
+_PRESSURE = Unit("Pa", "5 MPa", "pressure")
+_MOLAR_ENERGY = Unit("J/mol", "40 kJ/mol", "molar energy")
+_TEMPERATURE = Unit("K", "303.15 K", "absolute temperature")
+# What a unit of the wrong dimension is called in a message; the last two are no keys, but likely slips.
 _KNOWN = (
     *(_LENGTH, _POTENTIAL, _CONDUCTIVITY, _CURRENT_DENSITY, _FIELD_STRENGTH, _AREA_RESISTANCE, _ANGLE, _TIME, _MEMORY),
-    _VOLUME,
-    *(Unit("m^2", "1 um^2", "area"), Unit("A", "1 nA", "current"), Unit("ohm", "1 ohm", "resistance")),
+    *(_VOLUME, _CURRENT, _PRESSURE, _TEMPERATURE, _MOLAR_ENERGY),
+    *(Unit("m^2", "1 um^2", "area"), Unit("ohm", "1 ohm", "resistance")),
 )
 
 type Length = Annotated[float, *_annotated(_LENGTH)]
@@ -229,6 +242,10 @@ type NonNegativeLength = Annotated[float, *_annotated(_LENGTH, _non_negative)]
 type Potential = Annotated[float, *_annotated(_POTENTIAL)]
 type Conductivity = Annotated[float, *_annotated(_CONDUCTIVITY)]
 type CurrentDensity = Annotated[float, *_annotated(_CURRENT_DENSITY)]
+type Current = Annotated[float, *_annotated(_CURRENT)]
+type Pressure = Annotated[float, *_annotated(_PRESSURE)]
+type MolarEnergy = Annotated[float, *_annotated(_MOLAR_ENERGY, _positive)]
+type Temperature = Annotated[float, *_annotated(_TEMPERATURE, _positive)]
 type FieldStrength = Annotated[float, *_annotated(_FIELD_STRENGTH)]
 type AreaResistance = Annotated[float, *_annotated(_AREA_RESISTANCE)]
 type Angle = Annotated[float, *_annotated(_ANGLE)]

@@ -14,6 +14,7 @@ from typing import Any
 from fem_spall import __version__
 from fem_spall.case import Case
 from fem_spall.case_file import case_hash, write_case
+from fem_spall.consequences import consequences_of
 from fem_spall.crack import CrackSurface, TriangulatedCrack
 from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
 from fem_spall.mesh.arrays import MeshArrays
@@ -257,6 +258,7 @@ def _complete(
     }  # fmt: skip
     for name, errors in model_errors(case, record).items():
         record["metrics"][name]["model_errors"] = errors
+    record["consequences"] = consequences_of(case, record)
     record["warnings"] = warnings_of(case, record)
     return record
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
+from fem_spall.kinetics import converge_kinetics
 from fem_spall.system import LithiumPotential, SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
@@ -39,6 +40,7 @@ class Solution:
     height_moment: float  # Σ z_i R_i, A m
     boundary_moment: float  # −∮ φ (σn)_z ds, A m
     phi_range: tuple[float, float]
+    interface_moment: dict[str, float]  # Σ φ_i R_i of each surface with a resistance, W
     isolated_current: float = 0.0  # largest net current into an isolated body, A
     factor: float = 1.0  # all of the above over the solution of the problem as it is posed
 
@@ -56,6 +58,7 @@ class Solution:
             self.system, phi, self.report, self.lithium, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
             self.height_moment * factor, self.boundary_moment * factor, (low, high),
+            {name: value * factor**2 for name, value in self.interface_moment.items()},
             self.isolated_current * abs(factor), self.factor * factor,
         )  # fmt: skip
 
@@ -77,9 +80,24 @@ def solve(problem: ConductionProblem, tolerance: float, start: Solution | None =
     SolveError
         If the iteration does not reach the residual.
     """
-    system = System(problem, start.system if start is not None else None)
+    coarse = start.system if start is not None else None
+    if problem.kinetics:
+        return _solve_kinetics(problem, tolerance, start)
+    system = System(problem, coarse)
     guess = (system.prolongation @ start.phi.x.petsc_vec, start.lithium) if start is not None else None
     report, phi, lithium = system.solve(system.given, tolerance, guess)
+    return _evaluate(system, phi, report, lithium)
+
+
+def _solve_kinetics(problem: ConductionProblem, tolerance: float, start: Solution | None) -> Solution:
+    """The solution with its tangent system; ``start`` is of degree 1 for degree 2, or of another current."""
+    begin, coarse = None, None
+    if start is not None:
+        phi = dolfinx.fem.Function(problem.space)
+        phi.interpolate(start.phi)
+        begin = phi, start.lithium
+        coarse = start.system if problem.degree > start.problem.degree else start.system.coarse
+    system, report, phi, lithium = converge_kinetics(problem, coarse, tolerance, begin)
     return _evaluate(system, phi, report, lithium)
 
 
@@ -114,7 +132,11 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
-    net = [float(np.abs(system.net_currents(phi, lithium, name)).max()) for name in problem.floating]
+    net = [
+        float(np.abs(system.net_currents(phi, lithium, name)).max())
+        for name in problem.floating
+        if name not in problem.imposed
+    ]
     return Solution(
         system, phi, report, lithium, gathered,
         bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,
@@ -125,6 +147,10 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
             comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN),
             comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX),
         ),
+        interface_moment={
+            name: comm.allreduce(float((vector.array * phi.x.array[:owned]).sum())) * scale
+            for name, vector in by_surface.items()
+        },
         isolated_current=max(net, default=0.0) * scale,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from fem_spall.case import Accuracy, Case
 from fem_spall.conduction import formulate
 from fem_spall.errors import MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
+from fem_spall.leaking import leakage
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import TaggedMesh, distribute
@@ -32,6 +33,7 @@ from fem_spall.metrics import Evaluation, distribution_table
 from fem_spall.output.fields import write_surface, write_volume
 from fem_spall.output.files import atomic_text
 from fem_spall.output.msh import write_mesh
+from fem_spall.polarisation import polarisation_curve, polarisation_table
 from fem_spall.progress import Progress, Silent
 from fem_spall.solve import Solution, solve
 from fem_spall.surface_flux import RESOLVED
@@ -93,11 +95,19 @@ def solve_stage(
     progress.stage("figures of merit")
     record, failure = None, None
     fine = state.evaluation
+    growth = leakage(case, state.solution, comm.bcast(_posed_voltage(fine)), volumes)
+    curve = polarisation_curve(case, state.solution)
     if fine is not None:
         record = _record(case, state, geometry)
         assert mesh.arrays is not None
         enclosed = mesh.arrays.info.get("enclosed_m3", {})
         geometry["cut_off_volume"] = sum(enclosed.values())
+        for name, found in growth.items():
+            electronic = case.electrolyte.electronic_conductivity
+            assert electronic is not None
+            record["cracks"][name]["growth"] = found.record(electronic, case.metrics.fill_time)
+        if curve:
+            record["polarisation"] = curve
         for name, crack in record["cracks"].items():
             crack["volume"] = volumes[name] - enclosed.get(name, 0.0)
         record["seconds"] = seconds
@@ -123,9 +133,52 @@ def solve_stage(
     atomic_text(folder / "figures" / "flux_distribution.csv", "fef,area_fraction_above,current_fraction_above\n" + rows)
     if fine.edges is not None and fine.edges.intensity is not None:
         atomic_text(folder / "figures" / "edge_intensity.csv", fine.edges.intensity.csv())
+    if curve:
+        atomic_text(folder / "figures" / "polarisation.csv", polarisation_table(curve))
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     return record
+
+
+def _posed_voltage(e: Evaluation | None) -> float | None:
+    """Voltage of the problem as posed, V, before it was scaled to a drive."""
+    return None if e is None or e.voltage is None else e.voltage / e.solution.factor
+
+
+def _interfaces(e: Evaluation) -> dict[str, dict[str, float]]:
+    """Area, mean current density into the lithium and largest drop of potential of each surface with a resistance."""
+    found = {}
+    for name in e.solution.problem.contact:
+        own = e.flux.only((name,))
+        found[name] = {
+            "area": own.area,
+            "mean_density": e.currents[name][0] / own.area,
+            "largest_density": float(own.density.max()),
+        }
+        law = e.solution.problem.kinetics.get(name)
+        drop = e.area_resistance(name)
+        if law is not None:
+            found[name]["largest_drop"] = abs(law[0].overpotential(found[name]["largest_density"]))
+        elif drop is not None:
+            found[name]["largest_drop"] = abs(drop * found[name]["largest_density"])
+    return found
+
+
+def _dissipation(e: Evaluation) -> dict[str, Any]:
+    """Power in the electrolyte and in each interface, and what the electrodes supply, W."""
+    solution, problem = e.solution, e.solution.problem
+    supplied, interfaces = 0.0, {}
+    for name, (value, _, _) in e.currents.items():
+        if name in problem.floating and name not in problem.imposed:
+            potential = 0.0  # no net current
+        elif name == e.case.electrodes.counter.face:
+            potential = e.voltage or 0.0
+        else:
+            potential = 0.0
+        supplied -= potential * value
+        if name in problem.contact:
+            interfaces[name] = solution.interface_moment[name] - potential * value
+    return {"bulk": solution.bulk_power, "interfaces": interfaces, "supplied": supplied}
 
 
 def _resolve_lengths(
@@ -293,7 +346,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
             **_potentials(solution, name, plating),
             "area": e.flux.only((name,)).area,
         }
-        for name in (*e.crack_names, *problem.floating)
+        for name in (*e.crack_names, *(n for n in problem.floating if n not in problem.imposed))
     }
     arrays = problem.mesh.arrays
     assert arrays is not None
@@ -316,6 +369,8 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
             "advance": (solution.height_moment - solution.boundary_moment) / moment,
             **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
         },
+        "interfaces": _interfaces(e),
+        **({"dissipation": _dissipation(e)} if e.voltage is not None else {}),
         "phi_min": solution.phi_range[0] + plating,
         "phi_max": solution.phi_range[1] + plating,
         "conductance_over_sigma": e.total_current / e.voltage / e.sigma if e.voltage else None,

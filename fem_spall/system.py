@@ -5,7 +5,7 @@ One system serves the potential itself and the duals of its goals, with one set-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,7 @@ class SolveReport:
     iterations: int
     true_residual: float
     ranks: int
+    newton_steps: int = 0  # of nonlinear interfaces
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class LithiumPotential:
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
     floating: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    current: dict[str, Any] = field(default_factory=dict)  # imposed on what floats, program units
 
 
 class System:
@@ -85,7 +87,8 @@ class System:
             dofs.append(own)
         self.fixed = np.unique(np.concatenate(dofs)) if dofs else np.empty(0, dtype=np.int32)
         lifted.x.scatter_forward()
-        self.given = LithiumPotential(lifted, {name: value for name, (_, value) in problem.contact.items()})
+        contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
+        self.given = LithiumPotential(lifted, contact, current=problem.imposed)
         condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
         self.matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
         self.matrix.assemble()
@@ -109,6 +112,16 @@ class System:
         """Matrix that writes a function of degree 1 in the basis of this system."""
         assert self.coarse is not None
         return _prolongation(self.coarse, self)
+
+    def piece_currents(
+        self, phi: Any, lithium: LithiumPotential, pieces: tuple[NDArray[np.int32], NDArray[np.int32], int]
+    ) -> NDArray[np.float64]:
+        """Current into each piece of a surface of fixed potential, program units, (pieces,) float; collective."""
+        unknowns, body, count = pieces
+        own = unknowns < self.problem.space.dofmap.index_map.size_local
+        reaction = _assembled(self._charge(phi, lithium)).array[unknowns[own]]
+        sums = np.bincount(body[own], reaction, minlength=count).astype(float)
+        return np.asarray(self.problem.mesh.comm.allreduce(sums))
 
     def solve(
         self, lithium: LithiumPotential, tolerance: float, guess: tuple[Any, LithiumPotential] | None = None
@@ -179,14 +192,25 @@ class System:
         """The potentials of the lithium with those that isolated bodies took."""
         if self.elimination is None:
             return lithium
-        contact, floating = dict(lithium.contact), {}
-        for group in self.elimination.bodies:
-            floating[group.name] = values = self.elimination.take(correction, group)
+        floating = {group.name: self.elimination.take(correction, group) for group in self.elimination.bodies}
+        return self.with_bodies(replace(lithium, floating=floating))
+
+    def with_bodies(self, lithium: LithiumPotential) -> LithiumPotential:
+        """The same with the potentials of the bodies added to those behind resistances."""
+        contact = dict(lithium.contact)
+        for group in self.elimination.bodies if self.elimination is not None else ():
             if not group.merged:
-                own = dolfinx.fem.Function(self.problem.space)
-                own.x.array[group.unknowns] = values[group.body]
+                own = self.problem.on_bodies(group.name, lithium.floating[group.name])
                 contact[group.name] = self._constant(contact.get(group.name, 0.0)) + own
-        return LithiumPotential(lithium.fixed, contact, floating)
+        return replace(lithium, contact=contact)
+
+    def load(self) -> float:
+        """Norm of the residual of the given potentials alone: what residuals are measured by."""
+        return float(self._residual(self.given.fixed, self.given).norm())
+
+    def defect(self, phi: Any, lithium: LithiumPotential) -> float:
+        """Norm of the residual of a potential with that of the lithium, bodies included."""
+        return float(self._residual(phi, lithium).norm())
 
     def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> NDArray[np.float64]:
         """Current into each isolated body behind a surface, program units, (bodies,) float; collective."""
@@ -231,9 +255,12 @@ class System:
         reduced = self._transfer.createVecRight()
         self._transfer.multTranspose(vector, reduced)
         for group in self.elimination.bodies:
+            imposed = lithium.current.get(group.name, 0.0)
             if not group.merged:
                 through = _assembled(self._through(group.name, phi, lithium)).array
-                self.elimination.put(reduced, group, self.elimination.sums(group, through))
+                self.elimination.put(reduced, group, self.elimination.sums(group, through) - imposed)
+            elif np.any(imposed):
+                self.elimination.put(reduced, group, self.elimination.take(reduced, group) - imposed)
         return reduced
 
     def _constant(self, value: Any) -> Any:
@@ -292,33 +319,9 @@ def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int
         return None
     bodies = []
     for name in problem.floating:
-        facets, piece, count = problem.mesh.bodies(name)
-        unknowns, body = _unknowns_by_piece(space, facets, piece)
+        unknowns, body, count = problem.pieces(name, space)
         bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
     return Elimination(space.dofmap.index_map, bodies, fixed)
-
-
-def _unknowns_by_piece(
-    space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
-    topology, dofmap = space.mesh.topology, space.dofmap
-    topology.create_connectivity(2, 3)
-    topology.create_connectivity(3, 2)
-    to_cell = topology.connectivity(2, 3)
-    cells = to_cell.array[to_cell.offsets[facets]]
-    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
-    closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
-    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
-    # A rank may own an unknown without having any facet that it lies on.
-    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
-    for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
-        vector.array[:] = 0.0
-        vector.array[on] = values[:, None]
-        vector.scatter_reverse(dolfinx.la.InsertMode.add)
-        vector.scatter_forward()
-    unknowns = np.nonzero(count.array)[0].astype(np.int32)
-    return unknowns, (np.rint(total.array[unknowns] / count.array[unknowns]) - 1).astype(np.int32)
 
 
 def _prolongation(coarse: System, fine: System, free_only: bool = False) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fem_spall.boundary import Resistance
 from fem_spall.case import Case
+from fem_spall.consequences import wagner_length
 from fem_spall.model_error import BEYOND, area_changes, box_effect
 
 __all__ = ["warnings_of"]
@@ -68,13 +68,12 @@ def _isolated(record: dict[str, Any]) -> str:
 
 
 def _contact(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
-    sigma = record["reference"]["current_density"] / record["reference"]["field"]
     found = []
     for crack in case.cracks:
-        if crack.contents == "lithium" and isinstance(crack.interface, Resistance) and crack.interface.value > 0:
-            wagner = sigma * crack.interface.value
+        if crack.contents == "lithium" and record["cracks"].get(crack.name):
+            wagner = wagner_length(case, record, crack.name)
             size = math.sqrt(record["cracks"][crack.name]["area"])
-            if wagner > size:
+            if wagner is not None and wagner > size:
                 found.append((
                     "interface",
                     f"The interfacial resistance of {crack.name} gives a Wagner length of {_um(wagner)}, larger than "

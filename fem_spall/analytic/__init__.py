@@ -74,6 +74,12 @@ from fem_spall.analytic.ellipsoids import (
     ellipsoid_focusing,
     ellipsoid_on_plane,
 )
+from fem_spall.analytic.kinetics import (
+    butler_volmer_column_density,
+    butler_volmer_column_voltage,
+    butler_volmer_sphere,
+    butler_volmer_sphere_current,
+)
 from fem_spall.analytic.lattices import (
     boss_cell_advance,
     boss_cell_capture,
@@ -111,6 +117,7 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
     form.__name__: form
     for form in (
         boss_on_plane,
+        butler_volmer_sphere,
         coaxial_cylinders,
         concentric_spheres,
         confocal_spheroids,
@@ -148,6 +155,9 @@ FIGURES: dict[str, Callable[..., float]] = {
         boss_cell_advance,
         boss_cell_capture,
         boss_cell_focusing,
+        butler_volmer_column_density,
+        butler_volmer_column_voltage,
+        butler_volmer_sphere_current,
         coaxial_cylinders_conductance,
         coaxial_cylinders_inner_field,
         concentric_spheres_conductance,

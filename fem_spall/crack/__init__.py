@@ -10,7 +10,7 @@ from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repa
 from fem_spall.crack.blade import Blade
 from fem_spall.crack.image_stack import ImageStack
 from fem_spall.crack.interface_file import InterfaceFile
-from fem_spall.crack.patch import Patch
+from fem_spall.crack.patch import Patch, Patches
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
 from fem_spall.crack.pores import Pores
@@ -43,6 +43,7 @@ CrackKind = Annotated[
     | Pore
     | Pores
     | Patch
+    | Patches
     | RoundWall,
     Field(discriminator="kind"),
 ]

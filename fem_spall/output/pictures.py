@@ -278,6 +278,32 @@ def _quantile(fef: Floats, above: Floats, percent: float) -> float:
     return float(np.interp(1 - percent / 100, above[order], fef[order]))
 
 
+def _draw_polarisation(finished: Finished) -> Figure:
+    """Return voltage, and where a crack draws current its share, over the current."""
+    from matplotlib.figure import Figure
+
+    rows = finished.result["polarisation"]
+    density, volts = (
+        np.array([row[key] for row in rows], dtype=float) for key in ("current_density_A_m2", "voltage_V")
+    )
+    order = np.argsort(density)
+    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot(0.1 * density[order], 1e3 * volts[order], "o-", color="#3b0f70", ms=4, lw=1.6, label="voltage")
+    axis.set_xlabel("Mean current density, mA/cm²")
+    if density.min() > 0 and density.max() > 20 * density.min():
+        axis.set_xscale("log")
+    axis.set_ylabel("Cell voltage, mV")
+    axis.grid(True, lw=0.4, color="0.88")
+    if all(row["crack_current_share"] is not None for row in rows):
+        share = np.array([row["crack_current_share"] for row in rows], dtype=float)
+        other = axis.twinx()
+        other.plot(0.1 * density[order], 100 * share[order], "s--", color="#de4968", ms=4, lw=1.2)
+        other.set_ylabel("Crack's share of the current, %", color="#de4968")
+        other.set_ylim(0, None)
+    return figure
+
+
 _PICTURES: dict[str, Callable[[Finished], Figure]] = {
     "figures/section.png": _draw_section,
     "figures/crack.png": _draw_crack,
@@ -300,7 +326,10 @@ def _draw_all(folder: Path) -> None:
     # A user's matplotlibrc must not change the figures.
     style: dict[Any, Any] = {**mpl.rcParamsDefault, **_STYLE, "backend": "agg"}
     with mpl.rc_context(style):
-        for name, draw in _PICTURES.items():
+        pictures = dict(_PICTURES)
+        if finished.result.get("polarisation"):
+            pictures["figures/polarisation.png"] = _draw_polarisation
+        for name, draw in pictures.items():
             try:
                 _save(draw(finished), folder / name)
                 report = {"file": name}

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from fem_spall.output import report_consequences as consequences
 from fem_spall.output import report_parts as parts
 from fem_spall.output import report_records as records
 from fem_spall.output.files import atomic_text
@@ -36,17 +37,17 @@ def write_report(folder: Path) -> Path:
     page = template.substitute(
         title=text(f"Current focusing: {finished.result.get('name', folder.name)}"),
         subtitle=parts.subtitle(finished),
-        answer=parts.answer(finished),
+        answer=parts.answer(finished) + consequences.told(finished),
         warnings=parts.warnings(finished),
         contents=parts.contents(),
-        results=parts.results(finished),
+        results=parts.results(finished) + consequences.polarisation(finished),
         figures=parts.figures(finished, with_plot=plot is not None),
         evidence=records.evidence(finished),
         mesh=records.mesh(finished),
         inputs=records.inputs(finished),
         run=records.run(finished),
         cite=records.cite(finished),
-        definitions=records.definitions(finished),
+        definitions=records.definitions(finished) + consequences.formulas(finished),
         version=text(finished.result.get("version", "")),
         scripts="" if plot is None else _scripts(plot),
     )

@@ -295,10 +295,12 @@ def figures(finished: Finished, *, with_plot: bool) -> str:
         )
     else:
         plot = "<p>The run wrote no lithium surface, so there is nothing to rotate.</p>" + crack
+    curve = "The polarisation curve: cell voltage (round) and the crack's share of the current (square)."
     return (
         _picture(finished, "section.png", _SECTION, "Section through the block, coloured by local current density.")
         + plot
         + _picture(finished, "flux_distribution.png", _DISTRIBUTION, "Distribution of the current density.", "small")
+        + (_picture(finished, "polarisation.png", curve, curve, "small") if finished.result.get("polarisation") else "")
     )
 
 

@@ -121,6 +121,7 @@ NEXT_DOOR = {
     "insulating_penny",
     "resistive_disc",
     "floating_sphere",
+    "butler_volmer_sphere",
 }
 OPEN = tuple(name for name in BODY if name not in SHELLS)
 ALL_SHAPES = [

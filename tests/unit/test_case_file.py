@@ -138,8 +138,11 @@ walls: {+z: {kind: no_flux}, +x: {kind: mirror}}
 mesh: {remesher: mgm, """,
         ),
     )
-    cracks = "surface_file, image_stack, interface_file, spall, penny, spheroid, blade, pore, patch, round_wall"
-    laws = "fixed_potential, resistance, exact_potential, no_flux"
+    cracks = (
+        "surface_file, image_stack, interface_file, sheet, spall, penny, spheroid, blade, pore, pores, patch, patches, "
+        "round_wall"
+    )
+    laws = "fixed_potential, resistance, linear_kinetics, butler_volmer, exact_potential, no_flux"
     assert faults_of(path) == [
         "case.yaml:5:37: electrodes.counter.face: must be one of +z, -z; got 'z'. Did you mean '-z'?",
         f"case.yaml:8:11: cracks.0.kind: must be one of {cracks}; got 'peny'. Did you mean 'penny'?",
@@ -187,7 +190,8 @@ metrics: {averaging_lengths: 100 nm}
         "got 'my crack'. Write for instance 'my_crack'",
         "case.yaml:10:11: cracks.1.file: must be the path of a file; got 3. Write for instance '...'",
         "case.yaml:12:5: cracks.2: must hold keys and values with a kind (surface_file, image_stack, interface_file, "
-        "spall, penny, spheroid, blade, pore, patch, round_wall); got 'crack.stl'. Write for instance '{name: ..., "
+        "sheet, spall, penny, spheroid, blade, pore, pores, patch, patches, round_wall); got 'crack.stl'. Write for "
+        "instance '{name: ..., "
         "kind: surface_file, file: ..., unit: nm}'",
         "case.yaml:13:51: mesh.grading: must be a number above 1 and at most 3; got '1.3'. Write for instance '1.3'",
         "case.yaml:13:65: mesh.order: must be a whole number at least 1 and at most 2; got 1.5. Write for instance '1'",

@@ -56,7 +56,7 @@ def boss(subdivisions: int = 5, *, nodes: int = 6, sign: float = 1.0, **case: An
     currents = {"+z": (current,) * 3, "a": (BOSS_CURRENT * sign, *sorted((0.9 * BOSS_CURRENT * sign,
                                                                           1.2 * BOSS_CURRENT * sign))),
                 "-z": (-J0 * AREA * sign,) * 3}  # fmt: skip
-    problem = SimpleNamespace(contact={}, fixed={"-z": lambda x: np.full(x.shape[1], 0.05)})
+    problem = SimpleNamespace(contact={}, imposed={}, fixed={"-z": lambda x: np.full(x.shape[1], 0.05)})
     solution = cast(Solution, SimpleNamespace(problem=problem, factor=sign))
     return Evaluation(case_of(cracks=[CRACK], **case), solution, flux, cast(Any, currents), (7.0, np.zeros(3), 1e-7))
 

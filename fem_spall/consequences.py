@@ -1,0 +1,226 @@
+"""What the figures of a run mean: lithium plated, time to fill, dissipation by part, pressure, and what rules.
+
+Everything follows from the record of the run; each entry has its formula.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fem_spall.boundary import FARADAY, MOLAR_VOLUME, ButlerVolmer, LinearKinetics, Resistance
+from fem_spall.case import Case
+
+__all__ = ["consequences_of", "wagner_length"]
+
+#: Radius of the lithium filament that the advance is compared with: half of 500 nm, as wires seen at short circuits.
+FILAMENT = 250e-9
+#: Fracture toughness of dense and of porous garnet, Pa m^(1/2) (Hu et al., Chin. Phys. Lett. 2021).
+TOUGHNESS = (0.44e6, 1.51e6)
+#: Wagner lengths below this share of a crack's size leave the field to geometry; above the inverse, contact rules.
+RULES = 0.1
+
+
+def consequences_of(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Entries with ``name``, ``value`` (SI), ``unit``, ``formula`` and ``text``, in the order of a report."""
+    return [*_filled(case, record), *_resistance(case, record), *_rules(case, record), *_pressure(case, record)]
+
+
+def _entry(name: str, value: float, unit: str, formula: str, text: str) -> dict[str, Any]:
+    return {"name": name, "value": value, "unit": unit, "formula": formula, "text": text}
+
+
+def _filled(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """How fast cracks and leaking pores fill."""
+    found = []
+    for crack in case.cracks:
+        entry = record["cracks"].get(crack.name)
+        if entry is None:
+            continue
+        current, volume = entry.get("current", 0.0), entry.get("volume") or 0.0
+        if crack.contact == "plating" and crack.contents == "lithium" and volume > 0 and current > 0:
+            seconds = volume * FARADAY / (MOLAR_VOLUME * current)
+            found.append(_entry(
+                f"time_to_fill_{crack.name}", seconds, "s", "t = 𝒱 F/(V_m I_c)",
+                f"{crack.name} takes up its own volume of lithium, {volume * 1e18:.3g} µm³, in {_time(seconds)}.",
+            ))  # fmt: skip
+        if crack.contact == "isolated":
+            found.append(_floating(crack.name, entry))
+        growth = entry.get("growth")
+        if growth is not None:
+            found += _leaking(crack.name, growth, record)
+    return found
+
+
+def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    low, high = (1e3 * entry.get(f"{which}_potential", entry["potential"]) for which in ("lowest", "highest"))
+    if "bodies" in entry:
+        text = (
+            f"The {entry['bodies']} isolated bodies of {name} take potentials from {low:.3g} to {high:.3g} mV, each so"
+        )
+    else:
+        text = f"The isolated lithium of {name} takes a potential of {high:.3g} mV, so"
+    return _entry(
+        f"potential_{name}", entry["potential"], "V", "V_k such that ∮ j_n ds = 0 on every body k",
+        f"{text} that its net current is zero: what enters on one side leaves on the other, and nothing is plated on "
+        "the whole.",
+    )  # fmt: skip
+
+
+def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
+    current = growth["growth_current"]
+    share = current / record["currents"]["plating"]
+    found = [_entry(
+        f"growth_current_{name}", current, "A", "I_k + I_e,k = 0 on every pore k",
+        f"Electrons leak into {name} and plate {current * 1e12:.3g} pA of lithium there, {share:.2g} of the cell's "
+        "current" + (f", in {growth['growing']} of {growth['bodies']} pores." if growth["bodies"] > 1 else "."),
+    )]  # fmt: skip
+    if "time_to_fill_fastest" in growth:
+        fastest, slowest = growth["time_to_fill_fastest"], growth["time_to_fill_slowest"]
+        span = _time(fastest) if growth["growing"] == 1 else f"{_time(fastest)} (fastest) to {_time(slowest)} (slowest)"
+        found.append(_entry(
+            f"time_to_fill_{name}", fastest, "s", "t = 𝒱_k F/(V_m I_k)",
+            f"{'Empty at first, it' if growth['bodies'] == 1 else 'Empty at first, the pores'} would fill in {span}.",
+        ))  # fmt: skip
+    if "conductivity_needed_fastest" in growth:
+        needed = growth["conductivity_needed_fastest"]
+        times = needed / growth["electronic_conductivity"]
+        found.append(_entry(
+            f"conductivity_needed_{name}", needed, "S/m", "σ_e,needed = σ_e t/t_asked",
+            f"To fill {name if growth['bodies'] == 1 else f'the fastest pore of {name}'} in "
+            f"{_time(growth['asked_time'])} the electronic conductivity must be {needed / 100:.2g} S/cm, {times:.3g} "
+            "times what is given.",
+        ))  # fmt: skip
+    return found
+
+
+def _resistance(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What impedance sees, as the length of a filament, and where the power goes."""
+    found = []
+    advance = record["metrics"].get("electrode_advance", {}).get("value")
+    area = record["electrodes"]["area_m2"]
+    clean = not record.get("interfaces")
+    if advance is not None and advance > 0 and clean:
+        length = _filament(advance * area)
+        found.append(_entry(
+            "equivalent_filament", length, "m", "δ A = (2π/3) L³/(ln(2L/ρ) − 1), a slender half-spheroid",
+            f"A single straight lithium filament of 500 nm diameter would have to be {length * 1e6:.3g} µm long to "
+            "lower the resistance as much.",
+        ))  # fmt: skip
+    power = record.get("dissipation")
+    if power and power["interfaces"]:
+        total = power["bulk"] + sum(power["interfaces"].values())
+        parts = {"the electrolyte": power["bulk"]} | {f"interface {k}": v for k, v in power["interfaces"].items()}
+        told = ", ".join(f"{value / total:.1%} in {name}" for name, value in parts.items())
+        found.append(_entry(
+            "dissipation", total, "W", "V I = ∫ j·σ⁻¹j dx + Σ ∮ (φ − φ_Li) j_n ds",
+            f"Of the power {total * 1e9:.3g} nW, {told}.",
+        ))  # fmt: skip
+    return found
+
+
+def _filament(volume: float) -> float:
+    """Length, m, of a slender half-spheroid of lithium whose advance times area is the volume, m^3."""
+    low, high = 2 * FILAMENT, 1.0
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        if 2 * math.pi / 3 * middle**3 / (math.log(2 * middle / FILAMENT) - 1) < volume:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def wagner_length(case: Case, record: dict[str, Any], name: str) -> float | None:
+    """Wagner length σ dη/dj, m, of a surface at its mean current density; None without interfacial resistance."""
+    law = _laws(case).get(name)
+    sigma = float(case.electrolyte.conductivity.tensor()[2, 2])
+    if isinstance(law, Resistance) and law.value > 0:
+        return sigma * law.value
+    if isinstance(law, ButlerVolmer):
+        entry = record.get("interfaces", {}).get(name, {})
+        eta = law.overpotential(entry["mean_density"]) if entry.get("mean_density") is not None else 0.0
+        plating, stripping = law.slopes
+        steep = plating * math.exp(plating * eta) + stripping * math.exp(-stripping * eta)
+        return sigma / (law.exchange_current_density * steep)
+    if isinstance(law, LinearKinetics):
+        return sigma * law.area_resistance
+    return None
+
+
+def _laws(case: Case) -> dict[str, Any]:
+    electrodes = case.electrodes
+    laws: dict[str, Any] = {electrodes.plating.face: electrodes.plating.interface}
+    return laws | {crack.name: crack.interface for crack in case.cracks if crack.contents == "lithium"}
+
+
+def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Whether geometry or contact decides where the current goes."""
+    found = []
+    lengths = {name: wagner_length(case, record, name) for name in _laws(case)}
+    for crack in case.cracks:
+        if crack.contents != "lithium" or crack.contact != "plating" or not record["cracks"].get(crack.name):
+            continue
+        flat = crack.kind in ("patch", "patches")
+        size = math.sqrt(record["cracks"][crack.name]["area"] / (1 if flat else 2))
+        own, face = lengths.get(crack.name) or 0.0, lengths.get(case.electrodes.plating.face) or 0.0
+        blocked = case.electrodes.plating.interface.kind == "no_flux"
+        if not own and not face and not blocked:
+            continue
+        ratio = own / size
+        told = f"The Wagner length at {crack.name} is {_um(own)}, {ratio:.3g} times its size ({_um(size)})"
+        if face > max(own, size) / RULES and not blocked and ratio > RULES:
+            text = (
+                f"{told}; the plane round it is far more resistive: contact rules, the clean place draws the current."
+            )
+        elif ratio > 1 / RULES:
+            text = f"{told}: contact rules, and the shape of the crack hardly focuses the current."
+        elif ratio > RULES:
+            text = f"{told}: contact and geometry both count."
+        elif blocked:
+            text = f"{told}: geometry rules. The face round it carries nothing, so that the current crowds at its rim."
+        elif face > size / RULES:
+            text = f"{told}, but the plane round it is far more resistive: the current goes to where contact is clean."
+        else:
+            text = f"{told}: geometry rules."
+        found.append(_entry(f"wagner_number_{crack.name}", ratio, "1", "Wa = σ (dη/dj)/a", text))
+    return found
+
+
+def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What pressure the overpotential could build up, and what opens a crack of that size."""
+    found = []
+    for crack in case.cracks:
+        entry = record["cracks"].get(crack.name)
+        if crack.contents != "lithium" or entry is None or "bodies" in entry or crack.kind in ("patch", "patches"):
+            continue
+        drop = record.get("interfaces", {}).get(crack.name, {}).get("largest_drop")
+        source = "the drop across its interface"
+        if drop is None:
+            volts = record["electrodes"]["counter_V"]
+            if volts is None:
+                continue
+            drop = abs(volts - record["electrodes"]["plating_V"])
+            source = "all of the cell's voltage, as its interface has no resistance: an upper bound"
+        pressure = FARADAY * drop / MOLAR_VOLUME
+        radius = math.sqrt(entry["area"] / (2 * math.pi))
+        critical = [k * math.sqrt(math.pi / radius) / 2 for k in TOUGHNESS]
+        verdict = "could open" if pressure > critical[0] else "could not open"
+        found.append(_entry(
+            f"pressure_bound_{crack.name}", pressure, "Pa", "p_max = F η/V_m;  p_c = K_IC √(π/a)/2",
+            f"Plating in {crack.name} could press with at most {pressure / 1e6:.3g} MPa ({source}). A penny-shaped "
+            f"crack of the same area (radius {_um(radius)}) opens at {critical[0] / 1e6:.3g} to "
+            f"{critical[1] / 1e6:.3g} MPa, for a toughness of 0.44 to 1.51 MPa m^½: it {verdict} it.",
+        ))  # fmt: skip
+    return found
+
+
+def _um(length: float) -> str:
+    return f"{length * 1e6:.3g} µm" if length < 1e-3 else f"{length * 1e3:.3g} mm"
+
+
+def _time(seconds: float) -> str:
+    for limit, unit, word in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h"), (math.inf, 86400, "days")):
+        if seconds < limit:
+            return f"{seconds / unit:.3g} {word}"
+    return "for ever"
