@@ -1,7 +1,7 @@
 """The command ``fem-spall``: arguments, progress, refusals, exit codes; no science.
 
 Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
-7 output, 8 a limit, 9 interrupted, 10 sweep with failed points, 11 environment.  A refusal ends with one line on stderr
+7 output, 8 a limit, 9 interrupted, 10 sweep with failed points, 11 environment.  A refusal's last line on stderr is
 ``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
 given here, in ``refusal`` and in ``studies``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
 E210 usage; E100 a bug; E610 a benchmark, E611 a point of a study; E710 standard output, E711 a file exists;
