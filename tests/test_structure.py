@@ -18,7 +18,7 @@ PACKAGE = ROOT / "fem_spall"
 
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
-    ("errors", "quantity", "progress", "model", "yaml_tree"),
+    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source"),
     ("electrolyte", "boundary"),
     ("crack.",),
@@ -42,6 +42,7 @@ LAYERS = (
     ("accuracy", "model_error", "output."),
     ("adapt",),
     ("warn", "stage"),
+    ("solution_store",),
     ("run",),
     ("verify", "converge", "estimate", "terminal"),
     ("summary",),

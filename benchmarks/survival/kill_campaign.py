@@ -56,23 +56,25 @@ def victim(sweep: psutil.Process, rng: random.Random) -> psutil.Process:
     return rng.choice([sweep, rng.choice(family)])
 
 
+def kind_of(process: psutil.Process, sweep: int) -> str:
+    words = process.cmdline()
+    return "sweep" if process.pid == sweep else "mesher" if "fem_spall.mesh.worker" in words else "point"
+
+
 def main(kills: int, work: Path) -> None:
     rng = random.Random(20)
     folder, done, lost, wrong, whole = work / "killed", 0, 0, 0, 0
     before: dict[str, str] = {}
     struck: dict[str, int] = {}
+    process = start(folder)
     while done < kills:
-        process = start(folder)
-        deadline = time.monotonic() + rng.uniform(2, 25)
+        deadline = time.monotonic() + rng.uniform(1, 30)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is None:
             try:
                 target = victim(psutil.Process(process.pid), rng)
-                words = target.cmdline()
-                kind = (
-                    "sweep" if target.pid == process.pid else "mesher" if "fem_spall.mesh.worker" in words else "point"
-                )
+                kind = kind_of(target, process.pid)
                 target.kill()
             except psutil.Error:
                 continue
@@ -80,19 +82,17 @@ def main(kills: int, work: Path) -> None:
             struck[kind] = struck.get(kind, 0) + 1
             if kind == "sweep":
                 process.wait()
-            else:
-                time.sleep(1)
         after = finished(folder) if (folder / "plan.json").is_file() else {}
         lost += len(before.keys() - after.keys())
         wrong += sum(after.get(id, digest) != digest for id, digest in before.items())
         before = after
         print(f"kill {done}: {len(after)} of 20 points finished", flush=True)
-        if process.poll() is None:
-            process.kill()  # the next round starts it again
-            process.wait()
-        if len(after) == 20 and done < kills:  # all is there too soon: once more from nothing
-            whole += 1
-            folder, before = work / f"killed{whole}", {}
+        if process.poll() is not None:
+            if len(after) == 20:  # all is there too soon: once more from nothing
+                whole += 1
+                folder, before = work / f"killed{whole}", {}
+            process = start(folder)
+    process.wait()
     while (code := start(folder).wait()) == 10:
         pass
     assert start(work / "alone").wait() == 0

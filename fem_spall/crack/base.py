@@ -8,7 +8,8 @@ so that mesh nodes can lie on the true curved surface.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -94,6 +95,20 @@ class CrackSurface:
         faces = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
         faces = faces[np.lexsort(faces.T[::-1])]
         return cls(np.ascontiguousarray(vertices[order], dtype=float), np.ascontiguousarray(faces), **other)
+
+    def pack(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays, for one archive."""
+        repairs = [vars(repair) for repair in self.repairs]
+        meta = json.dumps({"repairs": repairs, "provenance": self.provenance, "sheet": self.sheet})
+        words = np.frombuffer(meta.encode(), dtype=np.uint8)
+        return {"vertices": self.vertices, "faces": self.faces, "meta": words}
+
+    @classmethod
+    def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> CrackSurface:
+        """What :meth:`pack` packed."""
+        meta = json.loads(arrays["meta"].tobytes().decode())
+        repairs = tuple(Repair(**repair) for repair in meta.pop("repairs"))
+        return cls(arrays["vertices"], arrays["faces"], repairs, **meta)
 
     @cached_property
     def corners(self) -> NDArray[np.float64]:
