@@ -2,7 +2,7 @@
 
     python benchmarks/survival/kill_campaign.py [KILLS] [FOLDER]
 
-A kill is SIGKILL of the sweep itself, of the process of one of its points, or of a mesher.  After each one every
+A kill, 4 to 50 s after the last one, is SIGKILL of the sweep itself, of the process of one of its points, or of a mesher.  After each one every
 point that counts as finished is looked at: its record must be whole, and none that counted before may be lost.
 """
 
@@ -68,7 +68,7 @@ def main(kills: int, work: Path) -> None:
     struck: dict[str, int] = {}
     process = start(folder)
     while done < kills:
-        deadline = time.monotonic() + rng.uniform(1, 30)
+        deadline = time.monotonic() + rng.uniform(4, 50)
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         if process.poll() is None:

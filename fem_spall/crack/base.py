@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw
+from fem_spall.crack.array import Array
 from fem_spall.errors import GeometryError
 from fem_spall.model import Model
 
-__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack"]
+__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "spread"]
 
 type Progress = Callable[[str], None]
 
@@ -147,6 +148,12 @@ class Crack(Model):
     contents: Literal["lithium", "void"] = "lithium"
     contact: Literal["plating", "isolated"] = "plating"
     interface: InterfaceLaw = FixedPotential()
+    array: Array | None = None
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The crack under another name, moved along x and y, m."""
+        centre = (self.centre[0] + x, self.centre[1] + y, *self.centre[2:])  # type: ignore[attr-defined]
+        return self.model_copy(update={"name": name, "centre": centre})
 
     @model_validator(mode="after")
     def _a_void_conducts_nothing(self) -> Self:
@@ -158,6 +165,18 @@ class Crack(Model):
             if self.interface.kind == "exact_potential":
                 raise ValueError("isolated lithium finds its own potential. Leave interface out, or take a resistance")
         return self
+
+
+def spread[C: Crack](cracks: Iterable[C]) -> tuple[C, ...]:
+    """Return the cracks with every array written out, one crack a copy."""
+    found: list[C] = []
+    for crack in cracks:
+        if crack.array is None:
+            found.append(crack)
+        else:
+            alone = crack.model_copy(update={"array": None})
+            found += [alone.moved(f"{crack.name}{suffix}", x, y) for suffix, x, y in crack.array.places()]
+    return tuple(found)
 
 
 class TriangulatedCrack(Crack):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
+from fem_spall.crack.transform import Transform
 from fem_spall.errors import GeometryError
 from fem_spall.model import Model
 from fem_spall.quantity import Angle, Length, PositiveLength
@@ -192,6 +193,13 @@ class SurfaceFile(TriangulatedCrack):
     file: UserFile
     unit: LengthUnit
     place: Placement = Placement()
+    transform: Transform = Transform()
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The surface shifted."""
+        shift = self.place.shift or (0.0, 0.0, 0.0)
+        place = self.place.model_copy(update={"shift": (shift[0] + x, shift[1] + y, shift[2])})
+        return self.model_copy(update={"name": name, "place": place})
 
     def surface(self, block: Block) -> CrackSurface:
         """Closed surface, in block coordinates, m: read strictly, placed, repaired.
@@ -203,10 +211,14 @@ class SurfaceFile(TriangulatedCrack):
         GeometryError
             If the surface is misplaced, or open, non-manifold or crossing after repair.
         """
-        from fem_spall.crack.repair import repair
+        from fem_spall.crack.repair import refuse_crossings, repair
 
         where = f"crack {self.name} ({self.file.name})"
         vertices, faces, source = placed_file(self.file, self.unit, self.place)
         refuse_misplaced(where, vertices, block, self.unit)
         good = repair(vertices, faces, where)
+        if self.transform.changes:
+            good.vertices = self.transform.apply(good.vertices, good.faces, block)
+            refuse_crossings(good)
+            source["transform"] = self.transform.model_dump(mode="json", exclude_none=True)
         return CrackSurface.canonical(good.vertices, good.faces, repairs=tuple(good.repairs), provenance=source)
