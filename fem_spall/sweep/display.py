@@ -113,14 +113,15 @@ class TerminalSweep:
 
 
 def plan_table(plan: Plan, most: int = SHOWN) -> Table:
-    """Return the points of a plan as a table, its middle left out if it is long."""
-    heads = ["id", *(f"{c.name} [{c.unit}]" if c.unit else c.name for c in plan.columns)]
+    """Return the points of a plan as a table without derived keys, its middle left out if it is long."""
+    columns = [column for column in plan.columns if column.kind != "derived" or "." not in column.name]
+    heads = ["id", *(f"{c.name} [{c.unit}]" if c.unit else c.name for c in columns)]
     chosen: Sequence[Point | None] = plan.points
     if len(plan.points) > most:
         chosen = [*plan.points[: most // 2], None, *plan.points[-most // 2 :]]
     rows = [
         ["..."] * len(heads) if point is None
-        else [point.id, *(_cell(point.values.get(column.name, "")) for column in plan.columns)]
+        else [point.id, *(_cell(point.values.get(column.name, "")) for column in columns)]
         for point in chosen
     ]  # fmt: skip
     return table(heads, rows, right=heads[1:])
