@@ -2,8 +2,9 @@
 
     python benchmarks/survival/kill_campaign.py [KILLS] [FOLDER]
 
-A kill, 4 to 50 s after the last one, is SIGKILL of the sweep itself, of the process of one of its points, or of a mesher.  After each one every
-point that counts as finished is looked at: its record must be whole, and none that counted before may be lost.
+A kill, 4 to 50 s after the last one, is SIGKILL of the sweep itself, of the process of one of its points, or of a
+mesher.  After each one every point that counts as finished is looked at: its record must be whole, and none that
+counted before may be lost.
 """
 
 from __future__ import annotations
