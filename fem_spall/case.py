@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
-from fem_spall.crack import Block, CrackKind
+from fem_spall.crack import Block, CrackKind, spread
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.errors import CaseError
 from fem_spall.model import Model
@@ -186,7 +186,7 @@ class Case(Model):
     electrolyte: Electrolyte
     electrodes: Electrodes
     walls: dict[Literal["-x", "+x", "-y", "+y"], WallLaw] = Field(default_factory=dict)
-    cracks: tuple[CrackKind, ...] = ()
+    cracks: Annotated[tuple[CrackKind, ...], AfterValidator(spread)] = ()
     mesh: Mesh
     solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
     accuracy: Annotated[

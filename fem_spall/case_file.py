@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fem_spall.case_schema import child, entry, kinds, members, resolve, root_part, sample, schema
 from fem_spall.errors import CaseError, InputFileError
+from fem_spall.model import Model
 from fem_spall.yaml_source import Source, read_source
 from fem_spall.yaml_tree import Fault, Node
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from fem_spall.case import Case
 
-__all__ = ["Fault", "case_hash", "case_of", "kinds", "load_case", "refusal", "schema", "write_case"]
+__all__ = ["Fault", "case_hash", "case_of", "input_hashes", "kinds", "load_case", "refusal", "schema", "write_case"]
 
 
 def load_case(path: str | Path, overrides: Sequence[str] = ()) -> Case:
@@ -132,6 +133,25 @@ def case_hash(case: Case) -> str:
     resolved = canonical(case.model_dump(exclude_none=True))
     text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def input_hashes(part: Model) -> list[str]:
+    """Return the SHA-256 of the contents of every file that a part of a case names.
+
+    Raises
+    ------
+    InputFileError
+        If one cannot be read.
+    """
+
+    def files(value: Any) -> Iterator[Path]:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, (dict, list, tuple)):
+            for entry in value.values() if isinstance(value, dict) else value:
+                yield from files(entry)
+
+    return [_file_hash(path) for path in files(part.model_dump())]
 
 
 def _file_hash(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The command ``fem-spall``: arguments, progress, refusals, exit codes; no science.
 
 Exit codes: 0 complete, 1 a bug, 2 case or usage, 3 mesh file, 4 geometry, 5 meshing, 6 solve,
-7 output, 8 a limit, 9 interrupted, 10 sweep with failed points, 11 environment.  A refusal ends with one line on stderr
+7 output, 8 a limit, 9 interrupted, 10 sweep with failed points, 11 environment.  A refusal's last line on stderr is
 ``fem-spall: error [Ennn]: FILE: reason; what to do``, of at most five lines in all.  Numbers
 given here, in ``refusal`` and in ``studies``: E201 a file that cannot be read, E202 not YAML, E203 faults in the case,
 E210 usage; E100 a bug; E610 a benchmark, E611 a point of a study; E710 standard output, E711 a file exists;
@@ -174,7 +174,7 @@ def check(case: Path, /, *overrides: str) -> None:
 
 @app.command
 def inspect(
-    file: Path, /, *, unit: str, block: str | None = None, material: str | None = None, array: str | None = None,
+    file: Path, /, *, unit: str, block: str | None = None, material: str | None = None, dataset: str | None = None,
     thin: str | None = None, vtp: Path | None = None, picture: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:  # fmt: skip
@@ -199,7 +199,7 @@ def inspect(
         Lengths of the block, to compare the bounding box with, for instance '20 um, 30 um, 50 um'.
     material
         Which material of a HyperSurface, if it has several.
-    array
+    dataset
         Which array of an image stack that has several.
     thin
         Report gaps and walls thinner than this length; by default half the mean edge.
@@ -212,7 +212,7 @@ def inspect(
     """
     from fem_spall.inspection import inspect_session
 
-    inspect_session(file, unit, block, material, array, thin, vtp, picture, as_json=as_json)
+    inspect_session(file, unit, block, material, dataset, thin, vtp, picture, as_json=as_json)
 
 
 @app.command

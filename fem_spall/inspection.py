@@ -24,7 +24,7 @@ def inspect_session(
     unit: str,
     block: str | None,
     material: str | None,
-    array: str | None,
+    dataset: str | None,
     thin: str | None,
     vtp: Path | None,
     picture: Path | None,
@@ -53,11 +53,11 @@ def inspect_session(
             raise CaseError(10, option, reason, f"write for instance {option} faults{suffix}")
     if is_stack(file):
         _only_for_surfaces(block=block, material=material, thin=thin, vtp=vtp, picture=picture)
-        stack = inspect_stack(file, cast(LengthUnit, unit), array)
+        stack = inspect_stack(file, cast(LengthUnit, unit), dataset)
         print(json.dumps(stack, indent=1, allow_nan=False) if as_json else "\n".join(stack_lines(stack)))
         return
-    if array is not None:
-        raise CaseError(10, "--array", f"is for image stacks; {file.name} is none", "leave it out")
+    if dataset is not None:
+        raise CaseError(10, "--dataset", f"is for image stacks; {file.name} is none", "leave it out")
     size = None if block is None else _lengths("--block", block, 3)
     limit = None if thin is None else _lengths("--thin", thin, 1)[0]
     found = inspect_surface(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 from fem_spall import __version__
 from fem_spall.case import Case
-from fem_spall.case_file import case_hash, write_case
+from fem_spall.case_file import case_hash, input_hashes, write_case
 from fem_spall.consequences import consequences_of
 from fem_spall.crack import CrackSurface, TriangulatedCrack
 from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
@@ -24,6 +25,8 @@ from fem_spall.model_error import model_errors
 from fem_spall.output.folder import ResultFolder
 from fem_spall.output.msh import write_mesh
 from fem_spall.progress import Progress, Silent
+from fem_spall.reuse import key_of, reused, taken
+from fem_spall.solution_store import kept_solution
 from fem_spall.warn import warnings_of
 
 __all__ = ["present_again", "run_case", "versions"]
@@ -141,6 +144,7 @@ def _run(
 ) -> dict[str, Any]:
     begin = time.perf_counter()
     seconds: dict[str, float] = {}
+    taken.clear()
     result.write_text("case.yaml", source.read_text())
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
@@ -159,7 +163,11 @@ def _run(
         arrays = mesh_in_child(case, surfaces, Path(scratch))
         seconds["mesh"] = time.perf_counter() - clock
         write_mesh(arrays, result.path)
-        record = _solve(case, arrays, result, Path(scratch), ranks, progress)
+
+        def solve() -> dict[str, Any]:
+            return _solve(case, arrays, result, Path(scratch), ranks, progress)
+
+        record = kept_solution(case, arrays, ranks, result.path, solve)
     seconds |= {"solve": 0.0, "adapt": 0.0} | record.pop("seconds")
 
     clock = time.perf_counter()
@@ -176,8 +184,17 @@ def _run(
 
 
 def build_surfaces(case: Case) -> dict[str, CrackSurface]:
-    """Surface by name of every crack that is not of closed form."""
-    return {crack.name: crack.surface(case.block) for crack in case.cracks if isinstance(crack, TriangulatedCrack)}
+    """Surface by name of every crack that is not of closed form, those known already from the store."""
+
+    def surface(crack: TriangulatedCrack) -> CrackSurface:
+        def key() -> str:
+            shape = crack.model_dump(mode="json", exclude={"name", "interface"})
+            return key_of([shape, input_hashes(crack), list(case.block.size), case.block.plating_face])
+
+        make = functools.partial(crack.surface, case.block)
+        return reused("surface", key, make, CrackSurface.pack, CrackSurface.unpack)
+
+    return {crack.name: surface(crack) for crack in case.cracks if isinstance(crack, TriangulatedCrack)}
 
 
 def _self_contained(case: Case, result: ResultFolder) -> Case:
@@ -255,6 +272,7 @@ def _complete(
         "surfaces": {name: {**s.provenance, "sha256": s.sha256, "area": s.area, "volume": s.volume,
                             "bounds_m": s.bounds.tolist()} for name, s in surfaces.items()},
         "versions": versions(),
+        "reused": list(taken),
     }  # fmt: skip
     for name, errors in model_errors(case, record).items():
         record["metrics"][name]["model_errors"] = errors

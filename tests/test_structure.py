@@ -18,7 +18,7 @@ PACKAGE = ROOT / "fem_spall"
 
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
-    ("errors", "quantity", "progress", "model", "yaml_tree"),
+    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source"),
     ("electrolyte", "boundary"),
     ("crack.",),
@@ -45,6 +45,7 @@ LAYERS = (
     ("accuracy", "model_error", "output."),
     ("adapt", "polarisation", "consequences"),
     ("warn", "stage"),
+    ("solution_store",),
     ("run",),
     ("verify", "converge", "estimate", "terminal"),
     ("summary",),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repair, TriangulatedCrack
+from fem_spall.crack.base import AnalyticCrack, Block, Crack, CrackSurface, Repair, TriangulatedCrack, spread
 from fem_spall.crack.blade import Blade
 from fem_spall.crack.image_stack import ImageStack
 from fem_spall.crack.interface_file import InterfaceFile
@@ -29,6 +29,7 @@ __all__ = [
     "Repair",
     "TriangulatedCrack",
     "cross_section",
+    "spread",
 ]
 
 CrackKind = Annotated[

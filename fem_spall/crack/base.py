@@ -8,7 +8,8 @@ so that mesh nodes can lie on the true curved surface.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw
+from fem_spall.crack.array import Array
 from fem_spall.errors import GeometryError
 from fem_spall.model import Model
 
-__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack"]
+__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "spread"]
 
 type Progress = Callable[[str], None]
 
@@ -98,6 +100,20 @@ class CrackSurface:
         faces = faces[np.lexsort(faces.T[::-1])]
         return cls(np.ascontiguousarray(vertices[order], dtype=float), np.ascontiguousarray(faces), **other)
 
+    def pack(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays, for one archive."""
+        repairs = [vars(repair) for repair in self.repairs]
+        meta = json.dumps({"repairs": repairs, "provenance": self.provenance, "sheet": self.sheet})
+        words = np.frombuffer(meta.encode(), dtype=np.uint8)
+        return {"vertices": self.vertices, "faces": self.faces, "meta": words}
+
+    @classmethod
+    def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> CrackSurface:
+        """What :meth:`pack` packed."""
+        meta = json.loads(arrays["meta"].tobytes().decode())
+        repairs = tuple(Repair(**repair) for repair in meta.pop("repairs"))
+        return cls(arrays["vertices"], arrays["faces"], repairs, **meta)
+
     @cached_property
     def corners(self) -> NDArray[np.float64]:
         """Corner coordinates of each face, (m, 3, 3) float, m."""
@@ -137,6 +153,14 @@ class Crack(Model):
     contents: Literal["lithium", "void"] = "lithium"
     contact: Literal["plating", "isolated", "leaking"] = "plating"
     interface: InterfaceLaw = FixedPotential()
+    array: Array | None = None
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The crack under another name, moved along x and y, m."""
+        centre = getattr(self, "centre", None)
+        if centre is None:
+            raise ValueError(f"{self.name}: this kind of crack has no single place to repeat. Leave array out")
+        return self.model_copy(update={"name": name, "centre": (centre[0] + x, centre[1] + y, *centre[2:])})
 
     @model_validator(mode="after")
     def _a_void_conducts_nothing(self) -> Self:
@@ -152,6 +176,18 @@ class Crack(Model):
     def parts(self, block: Block, limit: float) -> tuple[Crack, ...]:
         """The cracks that this entry of a case stands for, read within a limit of memory, bytes: itself, or several."""
         return (self,)
+
+
+def spread[C: Crack](cracks: Iterable[C]) -> tuple[C, ...]:
+    """Return the cracks with every array written out, one crack a copy."""
+    found: list[C] = []
+    for crack in cracks:
+        if crack.array is None:
+            found.append(crack)
+        else:
+            alone = crack.model_copy(update={"array": None})
+            found += [alone.moved(f"{crack.name}{suffix}", x, y) for suffix, x, y in crack.array.places()]
+    return tuple(found)
 
 
 class TriangulatedCrack(Crack):

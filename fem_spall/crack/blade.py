@@ -41,6 +41,10 @@ class Blade(AnalyticCrack):
             raise ValueError("lithium belongs to the plating electrode. Leave stands_on out, or set contents to void")
         return self
 
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The slit moved across itself; along itself it is as long as the block."""
+        return self.model_copy(update={"name": name, "position": self.position + (x if self.along == "y" else y)})
+
     @property
     def tip_radius(self) -> float:
         """Radius of curvature of the tip, m; 0 where it is an edge."""

@@ -60,7 +60,7 @@ class ImageStack(TriangulatedCrack):
 
     Attributes
     ----------
-    array
+    dataset
         Which array of an NPZ, Zarr or multi-series TIFF file.
     axes
         What the axes of the array are, slowest first; x along a row of a slice, y down its rows, z from
@@ -88,7 +88,7 @@ class ImageStack(TriangulatedCrack):
 
     kind: Literal["image_stack"]
     file: UserFile
-    array: str | None = None
+    dataset: str | None = None
     axes: Axes | None = None
     voxel: tuple[PositiveLength, PositiveLength, PositiveLength] | None = None
     unit: LengthUnit | None = None
@@ -263,7 +263,7 @@ def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
     """The phases of an image near the block, and where they come from."""
     from fem_spall.crack.stack_readers import read_stack
 
-    raw = read_stack(stack.file, stack.array, limit)
+    raw = read_stack(stack.file, stack.dataset, limit)
     axes = stack.axes or raw.axes
     order = [axes.index(axis) for axis in "xyz"]
     voxels = raw.voxels.transpose(order)
@@ -284,7 +284,7 @@ def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
         "file": stack.file.name,
         "sha256": raw.sha256,
         "format": raw.format,
-        "array": stack.array,
+        "array": stack.dataset,
         "axes": axes,
         "axes_from": "case" if stack.axes else f"default of {raw.format.split()[0]}",
         "shape_xyz": [int(n) for n in raw.voxels.transpose(order).shape],

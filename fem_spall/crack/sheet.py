@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,10 @@ class Sheet(TriangulatedCrack):
     file: UserFile
     unit: LengthUnit
     place: Placement = Placement()
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The sheet shifted."""
+        return self.model_copy(update={"name": name, "place": self.place.shifted(x, y)})
 
     def surface(self, block: Block) -> CrackSurface:
         """Open surface in block coordinates, m: read strictly, placed, cleaned, holes and rims as they are.

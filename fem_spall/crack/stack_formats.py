@@ -92,7 +92,7 @@ def _series(path: Path, series: Any, array: str | None) -> Any:
     if array is not None and array.isascii() and array.isdigit() and int(array) < len(series):
         return series[int(array)]
     reason = f"must hold one stack of pages of one size; got {told[:200] or 'none'}"
-    raise InputFileError(12, str(path), reason, "save the stack alone, or give its number, such as 'array: 0'")
+    raise InputFileError(12, str(path), reason, "save the stack alone, or give its number, such as 'dataset: 0'")
 
 
 def _refuse_short_page(path: Path, page: Any, limit: float) -> None:
@@ -233,7 +233,7 @@ def read_zarr(path: Path, array: str | None, limit: float) -> RawStack:
             array = array or ("0" if "0" in names else names[0] if len(names) == 1 else None)
             if array is None or array not in names:
                 reason = f"must hold one array, or its name must be given; got {', '.join(names)[:200] or 'none'}"
-                raise InputFileError(12, str(path), reason, "write for instance 'array: labels'")
+                raise InputFileError(12, str(path), reason, "write for instance 'dataset: labels'")
             scale, unit = _ome_scale(dict(found.attrs), array)
             found = found[array]
         squeezed = tuple(int(n) for n in found.shape if n > 1) if len(found.shape) > 3 else tuple(found.shape)

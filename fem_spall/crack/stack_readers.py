@@ -109,7 +109,9 @@ def _npz(path: Path, array: str | None, limit: float) -> RawStack:
         chosen = array if array is not None else images[0] if len(images) == 1 else None
         if chosen not in images:
             reason = f"must hold one image, or its name must be given; got the arrays {', '.join(images)[:200]}"
-            raise InputFileError(12, str(path), reason, f"write for instance 'array: {images[0] if images else 'im'}'")
+            raise InputFileError(
+                12, str(path), reason, f"write for instance 'dataset: {images[0] if images else 'im'}'"
+            )
         with archive.open(members[chosen]) as stream:
             shape, _, kind = _header(path, stream, chosen)
         need = int(np.prod(shape, dtype=object)) * kind.itemsize

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ValidationInfo, model_validator
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
-from fem_spall.crack.repair import Repairs, repair
+from fem_spall.crack.repair import Repairs, refuse_crossings, repair
+from fem_spall.crack.transform import Transform
 from fem_spall.errors import GeometryError, InputFileError
 from fem_spall.model import Model
 from fem_spall.quantity import Angle, Length, PositiveLength
@@ -102,6 +103,11 @@ class Placement(Model):
                 "scale must be above zero; a mirrored surface is 'mirror: x'. Write for instance 'scale: 1'"
             )
         return self
+
+    def shifted(self, x: float, y: float) -> Placement:
+        """The place moved along x and y, m."""
+        shift = self.shift or (0.0, 0.0, 0.0)
+        return self.model_copy(update={"shift": (shift[0] + x, shift[1] + y, shift[2])})
 
     def apply(
         self, vertices: NDArray[np.float64], faces: NDArray[np.int64]
@@ -232,6 +238,11 @@ class SurfaceFile(TriangulatedCrack):
     material: str | None = None
     place: Placement = Placement()
     repair: Repairs = Repairs()
+    transform: Transform = Transform()
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The surface shifted."""
+        return self.model_copy(update={"name": name, "place": self.place.shifted(x, y)})
 
     def surface(self, block: Block) -> CrackSurface:
         """Closed surface, in block coordinates, m: read strictly, placed, repaired.
@@ -248,4 +259,8 @@ class SurfaceFile(TriangulatedCrack):
         refuse_misplaced(where, vertices, block, self.unit)
         planes = tuple((axis, side * block.size[axis]) for axis in range(3) for side in (0, 1))
         good = repair(vertices, faces, where, self.repair, planes=planes)
+        if self.transform.changes:
+            good.vertices = self.transform.apply(good.vertices, good.faces, block)
+            refuse_crossings(good, "transform less: opening, smooth and depth change the shape")
+            source["transform"] = self.transform.model_dump(mode="json", exclude_none=True)
         return CrackSurface.canonical(good.vertices, good.faces, repairs=tuple(good.repairs), provenance=source)

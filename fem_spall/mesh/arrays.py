@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,16 +66,22 @@ class MeshArrays:
 
     def save(self, path: Path) -> None:
         """Write all arrays to an ``.npz`` file."""
-        meta = json.dumps({"names": self.names, "unit": self.unit, "info": self.info})
-        np.savez(
-            path,
-            points=self.points, cells=self.cells, facets=self.facets, tags=self.tags,
-            meta=np.frombuffer(meta.encode(), dtype=np.uint8),
-        )  # fmt: skip
+        np.savez(path, **self.pack())  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> MeshArrays:
         """Read what :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as data:
-            meta = json.loads(data["meta"].tobytes().decode())
-            return cls(data["points"], data["cells"], data["facets"], data["tags"], **meta)
+            return cls.unpack(data)
+
+    def pack(self) -> dict[str, NDArray[Any]]:
+        """Everything as plain arrays, for one archive."""
+        meta = json.dumps({"names": self.names, "unit": self.unit, "info": self.info})
+        words = np.frombuffer(meta.encode(), dtype=np.uint8)
+        return {"points": self.points, "cells": self.cells, "facets": self.facets, "tags": self.tags, "meta": words}
+
+    @classmethod
+    def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> MeshArrays:
+        """What :meth:`pack` packed."""
+        meta = json.loads(arrays["meta"].tobytes().decode())
+        return cls(arrays["points"], arrays["cells"], arrays["facets"], arrays["tags"], **meta)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
 from fem_spall.mesh.worker import read_failure
+from fem_spall.reuse import key_of, reused
 
 __all__ = ["clean_environment", "mesh_in_child"]
 
@@ -63,13 +65,55 @@ def mesh_in_child(
         Whatever the child refused; MeshingError if it died; SetupError if it lacks a library.
     """
     job = {
-        "parent": os.getpid(),
-        "case": case.model_dump(mode="json"),
+        "case": _shaping(case),
         "surfaces": sorted(surfaces),
         "refine": coarse is not None,
         "sizes": sizes is not None,
         "foci": [{"centres": f.centres.tolist(), "radius": f.radius, "size": f.size} for f in foci or []],
     }
+
+    def key() -> str:
+        arrays = [array for name in sorted(surfaces) for array in (surfaces[name].vertices, surfaces[name].faces)]
+        if coarse is not None:
+            arrays += coarse.pack().values()
+        if sizes is not None:
+            arrays += [sizes.points, sizes.cells, sizes.sizes]
+        return key_of(job, [surfaces[name].sheet for name in sorted(surfaces)], *arrays)
+
+    def make() -> MeshArrays:
+        return _mesh(case, {**job, "parent": os.getpid()}, surfaces, folder, coarse, sizes)
+
+    return reused("mesh", key, make, MeshArrays.pack, MeshArrays.unpack, case.mesh.time_limit)
+
+
+def _shaping(case: Case) -> dict[str, Any]:
+    """What of a case may shape its mesh.
+
+    The mesher is given nothing else, so that cases which agree in it can share a mesh.
+    """
+    plain = case.model_dump(mode="json")
+    for key in ("walls", "metrics", "accuracy", "output"):
+        del plain[key]
+    plain["name"] = "mesh"
+    if plain["electrolyte"]["conductivity"]["kind"] == "scalar":
+        plain["electrolyte"]["conductivity"]["value"] = "1 S/m"
+    plain["solver"] = {"degree": case.solver.degree}
+    plain["electrodes"] = {
+        "plating": {"face": case.electrodes.plating.face},
+        "counter": {"face": case.electrodes.counter.face, "potential": "1 V"},
+    }
+    for crack in plain["cracks"]:
+        crack.pop("interface", None)
+    for key in ("time_limit", "memory_limit", "refine_tips", "max_cells"):
+        del plain["mesh"][key]
+    return plain
+
+
+def _mesh(
+    case: Case, job: dict[str, Any], surfaces: dict[str, CrackSurface], folder: Path, coarse: MeshArrays | None,
+    sizes: SizeField | None,
+) -> MeshArrays:  # fmt: skip
+    """The mesh of a job, made in a child process that is watched."""
     if coarse is not None:
         coarse.save(folder / "coarse.npz")
     if sizes is not None:

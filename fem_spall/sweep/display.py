@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.table import Table
 
-__all__ = ["Counts", "TerminalSweep", "plan_lines", "plan_table", "status_table", "words"]
+__all__ = ["Counts", "TerminalSweep", "cost_lines", "plan_lines", "plan_table", "status_table", "words"]
 
 #: Rows of a plan that are printed; ``plan.csv`` has them all.
 SHOWN = 40
@@ -113,25 +113,29 @@ class TerminalSweep:
 
 
 def plan_table(plan: Plan, most: int = SHOWN) -> Table:
-    """Return the points of a plan as a table, its middle left out if it is long."""
-    heads = ["id", *(f"{c.name} [{c.unit}]" if c.unit else c.name for c in plan.columns)]
+    """Return the points of a plan as a table without derived keys, its middle left out if it is long."""
+    columns = [column for column in plan.columns if column.kind != "derived" or "." not in column.name]
+    heads = ["id", *(f"{c.name} [{c.unit}]" if c.unit else c.name for c in columns)]
     chosen: Sequence[Point | None] = plan.points
     if len(plan.points) > most:
         chosen = [*plan.points[: most // 2], None, *plan.points[-most // 2 :]]
     rows = [
         ["..."] * len(heads) if point is None
-        else [point.id, *(_cell(point.values.get(column.name, "")) for column in plan.columns)]
+        else [point.id, *(_cell(point.values.get(column.name, "")) for column in columns)]
         for point in chosen
     ]  # fmt: skip
     return table(heads, rows, right=heads[1:])
 
 
-def plan_lines(plan: Plan, cost: Cost | None, finished: int, workers: int) -> Iterator[str]:
-    """What there is to do, and what it costs, in sentences."""
-    left = len(plan.points) - finished
+def plan_lines(plan: Plan, finished: int, workers: int) -> Iterator[str]:
+    """What there is to do, in sentences; ``workers`` is 0 where a scheduler has them."""
     done = f", {finished} of them complete" if finished else ""
-    yield f"{plan.name}: {len(plan.points)} points{done}, {workers} at a time."
+    yield f"{plan.name}: {len(plan.points)} points{done}" + (f", {workers} at a time." if workers else ".")
     yield from plan.notes
+
+
+def cost_lines(plan: Plan, cost: Cost | None, left: int, workers: int) -> Iterator[str]:
+    """What the points that are left cost, in sentences."""
     if cost is None:
         yield "The cost cannot be estimated: no case could be measured."
         return

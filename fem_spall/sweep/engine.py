@@ -196,7 +196,7 @@ def _client(machine: Machine, plan: Plan) -> Iterator[tuple[Any, dict[str, float
     with (
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "100MB"}),
         LocalCluster(
-            n_workers=1, threads_per_worker=workers, processes=False, dashboard_address=None, memory_limit=0,
+            n_workers=1, threads_per_worker=workers, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0,
             resources={"MEMORY": free}, silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,

@@ -2,7 +2,7 @@
 
 A formula is parsed into Python's syntax tree, of which only arithmetic, comparisons, a few functions and names are
 read here, one node at a time; nothing is ever evaluated as code.  A name is a key of the case, with a crack by name
-or by index (``cracks[0].depth``), or a symbol of the sweep.  Powers are ``**``.
+or by index (``cracks.0.depth``), or a symbol of the sweep.  Powers are ``**``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ LONGEST = 500  # characters
 
 _UNIT = r"(?!(?:and|or|not|if|else|in|is)\b)[A-Za-zµμΩÅ°]+(?:(?:\^|\*\*)?-?[1-4])?(?![\w.(\[])"
 _QUANTITY = re.compile(rf"(?<![\w.])([0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s+({_UNIT}(?:(?:/|\s+){_UNIT})*)")
+_INDEX = re.compile(r"([A-Za-z_]\w*(?:\[[0-9]+\])?)\.([0-9]+)(?!\w)")  # 'centre.2', as key paths have it
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Pow: operator.pow, ast.Mod: operator.mod,
@@ -69,7 +70,8 @@ class Formula:
             text = repr(text)
         if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
             raise FormulaError(f"must be a formula of at most {LONGEST} characters; got {_shown(text)}")
-        literal = _QUANTITY.sub(lambda m: f"'{m[1]} {' '.join(m[2].split())}'", text.strip())
+        indexed = _INDEX.sub(r"\1[\2]", _INDEX.sub(r"\1[\2]", text.strip()))
+        literal = _QUANTITY.sub(lambda m: f"'{m[1]} {' '.join(m[2].split())}'", indexed)
         try:
             tree = ast.parse(literal, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -152,7 +154,7 @@ def _dotted(node: ast.expr) -> str:
         and isinstance(node.slice.value, (int, str))
     ):
         return f"{_dotted(node.value)}.{node.slice.value!s}"
-    raise FormulaError(f"must name a key, such as cracks.slit.depth or cracks[0].depth; got {ast.unparse(node)!r}")
+    raise FormulaError(f"must name a key, such as cracks.slit.depth or cracks.0.depth; got {ast.unparse(node)!r}")
 
 
 def _value(node: ast.expr, lookup: Callable[[str], Value]) -> Any:

@@ -144,7 +144,7 @@ def make_plan(sweep: SweepFile, overrides: Sequence[str] = ()) -> Plan:
         If the base case or a point is faulty, with file, line and column.
     """
     base = _base(sweep, overrides)
-    first = case_of(Source(copy.deepcopy(base.root), base.faults, base.broken), sweep.path)
+    first = case_of(base, sweep.path)
     keys = Keys(base.root, first)
     rows = sweep.axes.rows()
     made: dict[str, tuple[Row, str]] = {}

@@ -215,13 +215,11 @@ def _curves(series: Series, figure: Shown, axes: Sequence[Column], found: Sequen
         f"{law.axis}^({law.law.exponent:.3f} ± {law.law.half_width:.3f})"
         for law in found
     ]
-    traces += [
-        _law_trace(law, series, x, figure.factor)
-        for law in found
-        if _same(series, law.axis, x.name) or law.axis == x.name
-    ]
-    layout = _layout(_axis(_title(x), [v[x.name] for v in series.values]),
-                     _axis(f"{figure.name} ({figure.unit})" if figure.unit else figure.name, series.figure))  # fmt: skip
+    own = (law for law in found if law.axis == x.name or _same(series, law.axis, x.name))
+    traces += [_law_trace(law, series, x, figure.factor) for law in own]
+    title = f"{figure.name} ({figure.unit})" if figure.unit else figure.name
+    across = _axis(_title(x), [values[x.name] for values in series.values])
+    layout = _layout(across, _axis(title, series.figure))
     layout["showlegend"] = len(traces) > 1
     caption = f"{figure.words}. Bars: stated error{SPREAD if _repeated(plan) else ''}."
     return {"title": f"{figure.name} against {x.name}", "caption": " ".join([caption, *(f"{n}." for n in notes)]),

@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
+from fem_spall import reuse
 from fem_spall.case import Case
 from fem_spall.case_file import write_case
 from fem_spall.errors import OutputError
@@ -15,6 +18,7 @@ from fem_spall.progress import Progress
 from fem_spall.run import run_case
 from fem_spall.sweep.fate import fate_of, result_folder
 from fem_spall.sweep.plan import point_case, read_plan
+from fem_spall.sweep.sweep_file import Cache
 
 __all__ = ["run_point"]
 
@@ -36,6 +40,7 @@ def run_point(folder: Path, id: str, progress: Progress | None = None) -> dict[s
     fate = fate_of(folder, point)
     if fate.record is not None:
         return fate.record
+    _name_store(plan.settings.cache, folder)
     source = folder / "points" / f"{id}.yaml"
     source.parent.mkdir(exist_ok=True)
     atomic_text(source, write_case(_from_points(case, folder)))
@@ -50,6 +55,14 @@ def run_point(folder: Path, id: str, progress: Progress | None = None) -> dict[s
             if error.detail != IN_USE or time.monotonic() > give_up:
                 raise
         time.sleep(0.2)
+
+
+def _name_store(cache: Cache, folder: Path) -> None:
+    """Tell the run where stages are kept for reuse; a store that the environment names already stays."""
+    if cache.place == "none" or reuse.FOLDER in os.environ:
+        return
+    place = folder.resolve() / "cache" if cache.place == "sweep" else user_cache_path("fem-spall") / "stages"
+    os.environ[reuse.FOLDER], os.environ[reuse.SIZE] = str(place), repr(cache.size)
 
 
 def _from_points(case: Case, folder: Path) -> Case:

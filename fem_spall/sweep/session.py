@@ -9,7 +9,7 @@ from pathlib import Path
 from fem_spall.errors import CaseError, SweepError
 from fem_spall.sweep.collect import collect
 from fem_spall.sweep.cost import cost_of
-from fem_spall.sweep.display import Counts, TerminalSweep, plan_lines, plan_table, status_table
+from fem_spall.sweep.display import Counts, TerminalSweep, cost_lines, plan_lines, plan_table, status_table
 from fem_spall.sweep.engine import Command, Machine, hold, run_points
 from fem_spall.sweep.fate import Fate, fate_of
 from fem_spall.sweep.plan import PLAN, Plan, make_plan, read_plan
@@ -59,7 +59,7 @@ def _run(plan: Plan, folder: Path, token: str, machine: Machine, command: Comman
     todo = [point for point, fate in zip(plan.points, fates, strict=True) if fate.status in wanted]
     finished, screen = Counts(fates)["ok"], console()
     workers = machine.count(plan.settings.ranks, plan.settings.limits.memory)
-    for line in plan_lines(plan, None, finished, workers if machine.scheduler is None else 0):
+    for line in plan_lines(plan, finished, workers if machine.scheduler is None else 0):
         screen.print(line, soft_wrap=True)
     progress = TerminalSweep(plan)
     try:
@@ -101,7 +101,9 @@ def dry_run(source: Path, overrides: Sequence[str], output: Path | None, machine
     fates = [fate_of(folder, point) for point in plan.points]
     done = [fate.seconds for fate in fates if fate.status == "ok"]
     workers = machine.count(plan.settings.ranks, plan.settings.limits.memory)
-    for line in plan_lines(plan, cost_of(plan, done), len(done), workers):
+    for line in plan_lines(plan, len(done), workers):
+        screen.print(line, soft_wrap=True)
+    for line in cost_lines(plan, cost_of(plan, done), len(plan.points) - len(done), workers):
         screen.print(line, soft_wrap=True)
 
 
