@@ -103,7 +103,6 @@ def _edges(faults: SurfaceFaults, vertices: Floats, faces: Ints) -> Bools:
     starts = directed_edges(faces)
     balance = np.bincount(index, np.where(starts[:, 0] < starts[:, 1], 1, -1), minlength=len(uses))
     turn, one_sided = common_sense(vertices, faces)
-    turn = turn.copy()
     watertight = bool((uses == 2).all() and (balance == 0).all())
     count = int(faults.part.max()) + 1
     euler = len(np.unique(faces)) - len(edges) + len(faces)
@@ -127,9 +126,10 @@ def _duplicate_bodies(faults: SurfaceFaults, corners: Floats, doubled: Bools, co
     surface = np.bincount(part, area)
     total = np.maximum(surface, 1e-300)
     centre = np.column_stack([np.bincount(part, area * x) for x in corners.mean(axis=1).T]) / total[:, None]
-    exact = np.bincount(part, copies > 1) == size
-    mark = doubled & exact[part]
-    places = [centre[exact]]
+    times = np.full(len(size), len(part))
+    np.minimum.at(times, part, copies)  # how often the whole body is there, corner for corner
+    mark = doubled & (times > 1)[part]
+    places = [np.repeat(centre, times - 1, axis=0)]
     if len(size) > 1:
         count = min(NEIGHBOURS, len(size))
         distance, other = cKDTree(centre).query(centre, k=count)

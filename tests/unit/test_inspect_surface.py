@@ -70,6 +70,7 @@ def test_gaps_are_found_whatever_the_sense_of_the_file(tmp_path: Path) -> None:
 def test_duplicate_bodies_are_found_exact_or_nearly_so(tmp_path: Path) -> None:
     """Bug: a body that was exported twice doubles the lithium, or makes every edge non-manifold without a reason."""
     one, other, near = box((0, 0, 0), (2, 3, 4)), box((9, 0, 0), (1, 1, 1)), box((9, 0.0002, 0), (1, 1, 1))
+    assert inspected(tmp_path, *several(other, other, other)).report["duplicate_bodies"]["count"] == 2
     report = inspected(tmp_path, *several(one, one, other, near)).report
     assert report["duplicate_bodies"]["count"] == 2
     assert np.allclose(report["duplicate_bodies"]["at_um"], [[1, 1.5, 2], [9.5, 0.5, 0.5]], atol=1e-3)
