@@ -1,4 +1,4 @@
-"""The linear system of a conduction problem: matrix, multigrid, and solves for any potentials of the lithium.
+"""The linear system of a conduction problem: operator, multigrid, and solves for any potentials of the lithium.
 
 One system serves the potential itself and the duals of its goals, with one set-up of the preconditioner.
 """
@@ -10,10 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
+from fem_spall.matrix_free import Stiffness, TwoLevel, vertex_pairs
 
 __all__ = ["LithiumPotential", "SolveReport", "System"]
 
@@ -28,6 +30,9 @@ GAMG = {
 UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
+MOST_ITERATIONS = 500
+
+type Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,6 @@ class SolveReport:
 
     degree: int
     dofs: int
-    ksp_reason: int
     iterations: int
     true_residual: float
     ranks: int
@@ -57,22 +61,20 @@ class LithiumPotential:
 
 
 class System:
-    """Matrix and solver of one problem; ``coarse`` is the system of degree 1, which degree 2 needs.
+    """Operator and solver of one problem; ``coarse`` is the system of degree 1, which degree 2 needs.
 
-    ``fixed`` are the local numbers of the unknowns of fixed potential.
+    Degree 1 has a matrix, degree 2 only its action (``matrix_free``).  ``fixed`` are the local numbers of the unknowns
+    of fixed potential.
     """
 
     def __init__(self, problem: ConductionProblem, coarse: System | None = None) -> None:
         if problem.degree == 2 and coarse is None:
             raise ValueError("degree 2 needs the system of degree 1 on the same mesh")
         self.problem = problem
-        self.coarse = coarse
+        self.coarse = coarse if problem.degree == 2 else None
         self._modes: list[tuple[Any, LithiumPotential]] | None = None
         space = problem.space
-        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
-        form = problem.bulk(u, v)
-        for name in problem.contact:
-            form += problem.contact_term(name, u, v)
+        self.owned = space.dofmap.index_map.size_local
         lifted = dolfinx.fem.Function(space)
         dofs = []
         for name, values in problem.fixed.items():
@@ -83,16 +85,70 @@ class System:
         self.fixed = np.unique(np.concatenate(dofs)) if dofs else np.empty(0, dtype=np.int32)
         lifted.x.scatter_forward()
         self.given = LithiumPotential(lifted, {name: value for name, (_, value) in problem.contact.items()})
-        condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
-        self.matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
-        self.matrix.assemble()
-        self.matrix.setOption(PETSc.Mat.Option.SPD, True)
+        self.stiffness = Stiffness(problem) if problem.degree == 2 else None
 
     @cached_property
-    def prolongation(self) -> Any:
-        """Matrix that writes a function of degree 1 in the basis of this system."""
+    def matrix(self) -> Any:
+        """The matrix, with unit rows at the fixed unknowns."""
+        problem, space = self.problem, self.problem.space
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        form = problem.bulk(u, v)
+        for name in problem.contact:
+            form += problem.contact_term(name, u, v)
+        condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
+        matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
+        matrix.assemble()
+        matrix.setOption(PETSc.Mat.Option.SPD, True)
+        return matrix
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.int32]:
         assert self.coarse is not None
-        return _prolongation(self.coarse, self)
+        return vertex_pairs(self.coarse.problem.space, self.problem.space)
+
+    def raised(self, linear: Any) -> Any:
+        """The same function in the space of the system, of one of degree 1."""
+        if self.coarse is None:
+            return linear
+        result = dolfinx.fem.Function(self.problem.space)
+        result.x.array[:] = linear.x.array[self._pairs].mean(axis=1)
+        return result
+
+    def lowered(self, values: Floats) -> Floats:
+        """Sums over the owned unknowns, for the owned ones of degree 1: the transpose of :meth:`raised`; collective."""
+        if self.coarse is None:
+            return values
+        result = dolfinx.la.vector(self.coarse.problem.space.dofmap.index_map, 1)
+        for end in self._pairs[: self.owned].T:
+            result.array[:] += np.bincount(end, values / 2, minlength=len(result.array))
+        result.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(result.array[: self.coarse.owned])
+
+    def reaction(self, phi: Any) -> Floats:
+        """−∫ σ∇φ·∇v dx for the owned unknowns: into the lithium positive; collective."""
+        if self.stiffness is None:
+            return self._assembled(-self.problem.bulk(phi, ufl.TestFunction(self.problem.space)))
+        result = self.stiffness.vector()
+        self.stiffness.multiply(phi.x, result, contact=False)
+        return np.asarray(-result.array[: self.owned])
+
+    def through(self, name: str, phi: Any, potential: Any) -> Floats:
+        """∫ (φ − φ_Li) v / R ds over one surface for the owned unknowns; collective.
+
+        ``potential`` of the lithium, V, is a number or a function of the system's space.
+        """
+        number = isinstance(potential, (int, float))
+        if self.stiffness is None:
+            if number:
+                potential = dolfinx.fem.Constant(self.problem.mesh.mesh, float(potential))
+            v = ufl.TestFunction(self.problem.space)
+            return self._assembled(self.problem.contact_term(name, phi - potential, v))
+        return self.stiffness.through(name, phi.x.array - (potential if number else potential.x.array))
+
+    def _assembled(self, form: Any) -> Floats:
+        vector = dolfinx.fem.assemble_vector(compile_form(form))
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(vector.array[: self.owned])
 
     def solve(
         self, lithium: LithiumPotential, tolerance: float, guess: Any = None
@@ -105,7 +161,7 @@ class System:
             Potentials behind the surfaces.
         tolerance : float
             Largest relative true residual allowed.
-        guess : PETSc vector, optional
+        guess : Function, optional
             Where the iteration starts.
 
         Raises
@@ -146,70 +202,89 @@ class System:
 
     def net_current(self, phi: Any, name: str, lithium: LithiumPotential) -> float:
         """Current into the lithium behind one surface, program units; collective."""
-        v = ufl.TestFunction(self.problem.space)
         if name in self.problem.contact:
-            form = self.problem.contact_term(name, phi - self._constant(lithium.contact.get(name, 0.0)), v)
+            current = self.through(name, phi, lithium.contact.get(name, 0.0))
         else:
-            form = -self.problem.bulk(phi, v)
-        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        index_map = self.problem.space.dofmap.index_map
+            current = self.reaction(phi)
         own = dolfinx.fem.locate_dofs_topological(self.problem.space, 2, self.problem.mesh.facets(name))
-        own = own[own < index_map.size_local]
-        return float(index_map.comm.allreduce(vector.array[own].sum()))
+        return float(self.problem.mesh.comm.allreduce(current[own[own < self.owned]].sum()))
 
     def _solve(self, lithium: LithiumPotential, tolerance: float, guess: Any) -> tuple[SolveReport, Any]:
-        space, ksp = self.problem.space, self._ksp
+        space = self.problem.space
         right = self._residual(lithium.fixed, lithium.contact)
-        scale = right.norm()
-        correction = right.duplicate()
-        correction.set(0.0)
-        ksp.setInitialGuessNonzero(guess is not None)
+        scale = self._norm(right)
+        start = None
         if guess is not None:
-            guess.copy(correction)
-            correction.array[:] -= lithium.fixed.x.petsc_vec.array
-            correction.array[self._owned_fixed] = 0.0
-        ksp.setTolerances(rtol=tolerance * MARGIN, atol=1e-300, max_it=500)
+            start = guess.x.array[: self.owned] - lithium.fixed.x.array[: self.owned]
+            start[self._owned_fixed] = 0.0
+        correction, iterations = np.zeros(self.owned), 0
         if scale > 0:
-            ksp.solve(right, correction)
+            correction, iterations = self._solver.solve(right, start, tolerance * MARGIN, MOST_ITERATIONS)
         phi = dolfinx.fem.Function(space, name="potential_V")
-        phi.x.petsc_vec.array[:] = correction.array + lithium.fixed.x.petsc_vec.array
+        phi.x.array[: self.owned] = correction + lithium.fixed.x.array[: self.owned]
         phi.x.scatter_forward()
-        true = self._residual(phi, lithium.contact).norm() / scale if scale > 0 else 0.0
-        reason = ksp.getConvergedReason() if scale > 0 else 2
+        true = self._norm(self._residual(phi, lithium.contact)) / scale if scale > 0 else 0.0
         report = SolveReport(
-            self.problem.degree, space.dofmap.index_map.size_global, reason, ksp.getIterationNumber(), true,
-            space.mesh.comm.size,
-        )  # fmt: skip
+            self.problem.degree, space.dofmap.index_map.size_global, iterations, true, space.mesh.comm.size
+        )
         if not np.isfinite(true) or true > tolerance:
             raise SolveError(
                 1, "solver", f"the relative residual must be below {tolerance:g}; got {true:.1e} after "
-                f"{report.iterations} iterations (PETSc reason {reason})",
+                f"{report.iterations} iterations",
                 "raise mesh quality (mesh.size_min) or solver.tolerance",
             )  # fmt: skip
         return report, phi
 
     @property
     def _owned_fixed(self) -> Any:
-        return self.fixed[self.fixed < self.problem.space.dofmap.index_map.size_local]
+        return self.fixed[self.fixed < self.owned]
 
     @cached_property
-    def _ksp(self) -> Any:
-        return _multigrid(self) if self.coarse is None else _two_level(self, self.coarse)
+    def _solver(self) -> _Assembled | TwoLevel:
+        if self.coarse is None or self.stiffness is None:
+            return _Assembled(self.matrix)
+        coarse = self.coarse._solver
+        assert isinstance(coarse, _Assembled)
+        space = self.coarse.problem.space
+        return TwoLevel(self.stiffness, self._owned_fixed, self._pairs, coarse.multigrid, space, self.coarse.fixed)
 
-    def _residual(self, phi: Any, contact: dict[str, Any]) -> Any:
-        """B − Aφ over the free unknowns, zero on the fixed ones, as a PETSc vector."""
-        v = ufl.TestFunction(self.problem.space)
-        form = -self.problem.bulk(phi, v)
+    def _norm(self, values: Floats) -> float:
+        return float(np.sqrt(self.problem.mesh.comm.allreduce(values @ values)))
+
+    def _residual(self, phi: Any, contact: dict[str, Any]) -> Floats:
+        """B − Aφ over the owned unknowns, zero on the fixed ones; collective."""
+        result = self.reaction(phi)
         for name in self.problem.contact:
-            form -= self.problem.contact_term(name, phi - self._constant(contact.get(name, 0.0)), v)
-        vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        vector.array[self._owned_fixed] = 0.0
-        return vector
+            result -= self.through(name, phi, contact.get(name, 0.0))
+        result[self._owned_fixed] = 0.0
+        return result
 
-    def _constant(self, value: Any) -> Any:
-        return dolfinx.fem.Constant(self.problem.mesh.mesh, float(value)) if isinstance(value, (int, float)) else value
+
+class _Assembled:
+    """Conjugate gradients with algebraic multigrid for a matrix, of degree 1."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._ksp = PETSc.KSP().create(matrix.comm)
+        self._ksp.setOperators(matrix)
+        self._ksp.setType("cg")
+        self._ksp.setNormType(UNPRECONDITIONED)
+        _configured(self._ksp, GAMG, "p1_")
+
+    @property
+    def multigrid(self) -> Any:
+        """The preconditioner, for use within another one."""
+        return self._ksp.getPC()
+
+    def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
+        """As :meth:`TwoLevel.solve`."""
+        result = np.zeros_like(right) if start is None else start.copy()
+        comm = self._ksp.comm
+        self._ksp.setInitialGuessNonzero(start is not None)
+        self._ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
+        arrays: tuple[Any, Any] = right, result
+        b, x = (PETSc.Vec().createWithArray(values, comm=comm) for values in arrays)
+        self._ksp.solve(b, x)
+        return result, self._ksp.getIterationNumber()
 
 
 def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
@@ -221,69 +296,3 @@ def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
     ksp.setFromOptions()
     for key in options:
         table.delValue(prefix + key)
-
-
-def _multigrid(system: System) -> Any:
-    """CG with algebraic multigrid, for degree 1."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    _configured(ksp, GAMG, "p1_")
-    return ksp
-
-
-def _two_level(system: System, coarse: System) -> Any:
-    """CG with two levels, degree 2 smoothed by Chebyshev, degree 1 by algebraic multigrid."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    pc = ksp.getPC()
-    pc.setType("mg")
-    pc.setMGLevels(2)
-    pc.setMGInterpolation(1, _prolongation(coarse, system, free_only=True))
-    smoother = pc.getMGSmoother(1)
-    smoother.setType("chebyshev")
-    smoother.setTolerances(max_it=2)
-    smoother.getPC().setType("jacobi")
-    bottom = pc.getMGCoarseSolve()
-    bottom.setOperators(coarse.matrix)
-    bottom.setType("preonly")
-    _configured(bottom, GAMG, "p1_")
-    return ksp
-
-
-#: Vertices of the six edges of the reference tetrahedron, in basix's order.
-EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
-
-
-def _prolongation(coarse: System, fine: System, free_only: bool = False) -> Any:
-    """Matrix that writes a function of degree 1 in the basis of degree 2: vertices keep, edges take the mean.
-
-    With ``free_only`` rows and columns of fixed unknowns are left out, as multigrid needs it.
-    """
-    rows_map, columns_map = fine.problem.space.dofmap, coarse.problem.space.dofmap
-    cells2, cells1 = rows_map.list, columns_map.list
-    unknown = np.concatenate([cells2[:, :4], cells2[:, 4:]], axis=1).ravel()
-    first = np.concatenate([cells1, cells1[:, EDGES[:, 0]]], axis=1).ravel()
-    second = np.concatenate([cells1, cells1[:, EDGES[:, 1]]], axis=1).ravel()
-    unknown, at = np.unique(unknown, return_index=True)
-    own = unknown < rows_map.index_map.size_local
-    unknown, first, second = unknown[own], first[at[own]], second[at[own]]
-    rows = np.concatenate([unknown, unknown])
-    columns = np.concatenate([first, second])
-    values = np.full(len(rows), 0.5)  # a vertex names itself twice
-    if free_only:
-        keep = ~np.isin(rows, fine.fixed) & ~np.isin(columns, coarse.fixed)
-        rows, columns, values = rows[keep], columns[keep], values[keep]
-    sizes = [(m.index_map.size_local, m.index_map.size_global) for m in (rows_map, columns_map)]
-    matrix: Any = PETSc.Mat().createAIJ(sizes, comm=fine.problem.mesh.comm)
-    to_global = [m.index_map.local_to_global for m in (rows_map, columns_map)]
-    index = PETSc.IntType
-    matrix.setPreallocationCOO(
-        to_global[0](rows.astype(np.int32)).astype(index), to_global[1](columns.astype(np.int32)).astype(index)
-    )
-    matrix.setValuesCOO(values, addv=PETSc.InsertMode.ADD_VALUES)
-    matrix.assemble()
-    return matrix

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fem_spall"
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree"),
-    ("analytic.", "yaml_source"),
+    ("analytic.", "yaml_source", "kernels"),
     ("electrolyte", "boundary"),
     ("crack.",),
     ("case", "benchmark"),
@@ -32,6 +32,7 @@ LAYERS = (
     ("mesh.worker",),
     ("mesh.child",),
     ("conduction",),
+    ("matrix_free",),
     ("system",),
     ("solve",),
     ("equilibrate", "surface_flux", "forces", "tip_flux"),
@@ -54,12 +55,12 @@ LAYERS = (
 FINITE_ELEMENTS = {
     "mesh.tagged",
     "conduction",
+    "matrix_free",
     "system",
     "solve",
     "forces",
     "tip_flux",
     "equilibrate",
-    "accuracy",
     "output.fields",
     "stage",
     "run",
