@@ -32,7 +32,7 @@ class ConductionProblem:
     ``fixed`` gives the potential of a surface, V, as a function of points (3, n) in mesh units;
     ``contact`` the scaled interface conductance L/(σ₀ R) and the lithium's potential, V;
     ``roles`` the electrode or crack each surface of the mesh belongs to; ``floating`` the surfaces of isolated
-    lithium: one unknown potential each (above it is 0 V), and no net current.
+    lithium: one unknown potential for each connected piece (above it is 0 V), and no net current of any.
     """
 
     mesh: TaggedMesh

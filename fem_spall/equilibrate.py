@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.fenics import PETSc, basix, compile_expression, compile_form, dolfinx, ufl
-from fem_spall.system import LithiumPotential, System
+from fem_spall.floating import matrix_of
+from fem_spall.system import LithiumPotential, System, elimination_of
 
 __all__ = ["Defect", "Equilibrator"]
 
@@ -64,12 +65,13 @@ class Equilibrator:
         self._sides = _Sides(self._cell_facets, topology.index_map(2).size_local + topology.index_map(2).num_ghosts)
         facets = self.problem.mesh.facets
         none = [np.empty(0, dtype=np.int32)]
-        self._fixed_facets = np.concatenate([*none, *(facets(name) for name in self.problem.fixed)])
+        given = [facets(name) for name in self.problem.fixed if name not in self.problem.floating]
+        self.given_facets = np.concatenate([*none, *given])
         sheets = [facets(name) for name in self.problem.mesh.sheets if name in self.problem.fixed]
         self._sheet_facets = np.concatenate([*none, *sheets])
         outer = dolfinx.mesh.exterior_facet_indices(topology)
-        carrying = [self._fixed_facets, *(facets(name) for name in self.problem.contact)]
-        self._insulating = np.setdiff1d(outer, np.concatenate(carrying)).astype(np.int32)
+        carrying = [facets(name) for name in (*self.problem.fixed, *self.problem.contact)]
+        self._insulating = np.setdiff1d(outer, np.concatenate([*none, *carrying])).astype(np.int32)
 
     def defect(self, phi: Any, lithium: LithiumPotential) -> Defect:
         """Return the defect of the discrete potential φ_h with the given potentials of the lithium; collective."""
@@ -78,7 +80,7 @@ class Equilibrator:
         if self.problem.degree == 2:
             self._balance_within(flux)
         missing = -self._divergence(flux).sum(axis=1)
-        for part, correction in zip(flux, self._least_flux(missing), strict=True):
+        for part, correction in zip(flux, self._least_flux(missing, self._into_bodies(flux)), strict=True):
             part.x.array[:] += correction.x.array
         s = self._joined(flux)
         normal = ufl.FacetNormal(self.mesh)
@@ -192,9 +194,22 @@ class Equilibrator:
         for part in flux:
             part.x.array[inner] += value
 
-    def _least_flux(self, source: NDArray[np.float64]) -> list[Any]:
-        """Flux of lowest degree with ∮ s·n = source in each cell, as functions of the full space."""
-        potential = self._nonconforming.solve(source)
+    def _into_bodies(self, flux: list[Any]) -> NDArray[np.float64]:
+        """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float."""
+        merged = [name for name in self.problem.floating if name in self.problem.fixed]
+        test = ufl.TestFunction(self._nonconforming.space)
+        result = np.zeros(len(self._nonconforming.free))
+        for name in merged:
+            form = ufl.dot(self._joined(flux), ufl.FacetNormal(self.mesh)) * test * self.problem.ds(name)
+            result += dolfinx.fem.assemble_vector(compile_form(form)).array
+        return result
+
+    def _least_flux(self, source: NDArray[np.float64], into: NDArray[np.float64] | float = 0.0) -> list[Any]:
+        """Flux of lowest degree with ∮ s·n = source in each cell, as functions of the full space.
+
+        Through the wall of an isolated body it takes back what goes ``into`` it.
+        """
+        potential = self._nonconforming.solve(source, into)
         through = self._nonconforming.outward(potential, source)
         result = []
         for side in (0, 1) if self.problem.mesh.sheets else (0,):
@@ -246,11 +261,14 @@ class _Sides:
 
 
 class _Nonconforming:
-    """−∇·(σ∇w) = r with elements of Crouzeix and Raviart on straight-sided cells, w = 0 on fixed potentials."""
+    """−∇·(σ∇w) = r with elements of Crouzeix and Raviart on straight-sided cells, w = 0 on fixed potentials.
+
+    Isolated bodies are merged as in the problem itself, so that no net flux enters any.
+    """
 
     def __init__(self, parent: Equilibrator) -> None:
         problem, mesh = parent.problem, parent.mesh
-        space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
+        self.space = space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
         self._function = dolfinx.fem.Function(space)
         self._dofs = space.dofmap.list[: parent.cells]
         corners = mesh.geometry.x[mesh.geometry.dofmaps[0][: parent.cells, :4]]
@@ -261,55 +279,65 @@ class _Nonconforming:
         self._stiffness = np.einsum("c,cid,de,cje->cij", volume, slopes, problem.conductivity, slopes, optimize=True)
         index_map = space.dofmap.index_map
         fixed = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
-        fixed[dolfinx.fem.locate_dofs_topological(space, 2, parent._fixed_facets)] = True
+        fixed[dolfinx.fem.locate_dofs_topological(space, 2, parent.given_facets)] = True
         flags = dolfinx.la.vector(index_map, 1)  # a rank may not see that its facet is part of a sheet
         flags.array[:] = fixed
         flags.scatter_reverse(dolfinx.la.InsertMode.add)
         flags.scatter_forward()
-        self._free = flags.array == 0
-        diagonal = (~self._free).astype(float)
-        for name, (conductance, _) in problem.contact.items():
-            facets = problem.mesh.facets(name)
-            one = dolfinx.fem.assemble_vector(compile_form(ufl.TestFunction(space) * problem.ds(name))).array
-            own = dolfinx.fem.locate_dofs_topological(space, 2, facets)
-            diagonal[own] += conductance * one[own]
-        self._ksp = self._solver(space, diagonal)
+        self.free = flags.array == 0
+        self._elimination = elimination_of(problem, space, np.nonzero(~self.free)[0].astype(np.int32))
+        diagonal, walls = (~self.free).astype(float), {}
+        test, one = ufl.TestFunction(space), dolfinx.fem.Constant(mesh, 1.0)
+        for name in problem.contact:
+            walls[name] = dolfinx.fem.assemble_vector(compile_form(problem.contact_term(name, one, test))).array
+            diagonal += walls[name]
+        self._ksp = self._solver(index_map, diagonal, walls)
 
-    def _solver(self, space: Any, diagonal: NDArray[np.float64]) -> Any:
-        index_map, free = space.dofmap.index_map, self._free
+    def _solver(self, index_map: Any, diagonal: NDArray[np.float64], walls: dict[str, NDArray[np.float64]]) -> Any:
+        free, comm = self.free, self.space.mesh.comm
         rows = np.repeat(self._dofs, 4, axis=1).ravel()
         columns = np.tile(self._dofs, (1, 4)).ravel()
         values = self._stiffness.ravel()
         keep = free[rows] & free[columns]
         own = np.arange(index_map.size_local)
-        rows = np.concatenate([rows[keep], own]).astype(np.int32)
-        columns = np.concatenate([columns[keep], own]).astype(np.int32)
+        rows = np.concatenate([rows[keep], own])
+        columns = np.concatenate([columns[keep], own])
         values = np.concatenate([values[keep], diagonal[own]])
-        size = (index_map.size_local, index_map.size_global)
-        matrix: Any = PETSc.Mat().createAIJ((size, size), comm=space.mesh.comm)
-        to_global, index = index_map.local_to_global, PETSc.IntType
-        matrix.setPreallocationCOO(to_global(rows).astype(index), to_global(columns).astype(index))
-        matrix.setValuesCOO(values, addv=PETSc.InsertMode.ADD_VALUES)
-        matrix.assemble()
-        ksp = PETSc.KSP().create(space.mesh.comm)
+        if self._elimination is None:
+            number = index_map.local_to_global(np.arange(free.size, dtype=np.int32))
+            sizes = (index_map.size_local, index_map.size_global)
+        else:
+            number, sizes = self._elimination.number, self._elimination.sizes
+            self._transfer = self._elimination.transfer
+        matrix = matrix_of(comm, (sizes, sizes), number[rows], number[columns], values)
+        if self._elimination is not None and any(not group.merged for group in self._elimination.bodies):
+            matrix.axpy(1.0, self._elimination.coupling(walls))
+        ksp = PETSc.KSP().create(comm)
         ksp.setOperators(matrix)
         ksp.setType("cg")
         ksp.getPC().setType("gamg")
         ksp.setTolerances(rtol=TOLERANCE, atol=1e-300, max_it=1000)
         return ksp
 
-    def solve(self, source: NDArray[np.float64]) -> NDArray[np.float64]:
+    def solve(self, source: NDArray[np.float64], into: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Potential w at the facets of each cell, (cells, 4) float."""
         load = self._function.x
-        load.array[:] = 0.0
+        load.array[:] = into
         np.add.at(load.array, self._dofs.ravel(), np.repeat(source / 4, 4))
         load.scatter_reverse(dolfinx.la.InsertMode.add)
         load.scatter_forward()
-        load.array[~self._free] = 0.0
-        right = self._function.x.petsc_vec.copy()
+        load.array[~self.free] = 0.0
+        right = self._function.x.petsc_vec
+        if self._elimination is not None:
+            reduced = self._transfer.createVecRight()
+            self._transfer.multTranspose(right, reduced)
+            right = reduced
         result = right.duplicate()
         self._ksp.solve(right, result)
-        self._function.x.petsc_vec.array[:] = result.array
+        if self._elimination is None:
+            self._function.x.petsc_vec.array[:] = result.array
+        else:
+            self._transfer.mult(result, self._function.x.petsc_vec)
         self._function.x.scatter_forward()
         return np.asarray(self._function.x.array[self._dofs])
 

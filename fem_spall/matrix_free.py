@@ -11,6 +11,7 @@ Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. L
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, basix, compile_form, dolfinx, ufl
+from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, Kernels, kernels
 
-__all__ = ["Stiffness", "TwoLevel", "vertex_pairs"]
+__all__ = ["CoarseLevel", "Stiffness", "TwoLevel", "vertex_pairs"]
 
 #: Cells whose middle nodes are this close to the middles of the edges, over the longest edge, are straight-sided.
 STRAIGHT = 1e-12
@@ -169,24 +171,41 @@ def vertex_pairs(coarse: Any, fine: Any) -> NDArray[np.int32]:
     return pairs
 
 
+@dataclass(frozen=True)
+class CoarseLevel:
+    """Degree 1 below degree 2.
+
+    ``fixed`` are its local unknowns that stay zero; ``correct`` returns an approximate solution for a residual, both
+    by owned unknown; ``pairs`` are those of :func:`vertex_pairs`.
+    """
+
+    space: Any
+    fixed: NDArray[np.int32]
+    correct: Callable[[Floats], Floats]
+    pairs: NDArray[np.int32]
+
+
 class TwoLevel:
     """Conjugate gradients for A of degree 2, where ``fixed`` are the owned unknowns that stay zero.
 
-    ``coarse`` is a PETSc preconditioner of the matrix of degree 1 with unit rows at the fixed unknowns of that degree,
-    ``coarse_map`` its index map and ``pairs`` are those of :func:`vertex_pairs`.
+    Unknowns of an isolated body are kept as so many copies of one (``elimination``); ``walls`` are the integrals that
+    :meth:`Elimination.release` takes.
     """
 
     def __init__(
-        self, stiffness: Stiffness, fixed: NDArray[np.int32], pairs: NDArray[np.int32], coarse: Any, space: Any,
-        coarse_fixed: NDArray[np.int32],
+        self, stiffness: Stiffness, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
+        walls: dict[str, Floats],
     ) -> None:  # fmt: skip
-        self._a, self._fixed = stiffness, fixed
-        self._coarse, self._coarse_fixed = coarse, coarse_fixed
-        self._below = dolfinx.fem.Function(space)
+        self._a, self._fixed, self._coarse = stiffness, fixed, coarse
+        self._elimination, self._walls = elimination, walls
+        self._below = dolfinx.fem.Function(coarse.space)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
-        self._pairs = pairs[:n]
-        inverse = 1 / stiffness.diagonal()
+        self._pairs = coarse.pairs[:n]
+        diagonal = stiffness.diagonal()
+        if elimination is not None:
+            elimination.share(diagonal)
+        inverse = 1 / diagonal
         inverse[fixed] = 0.0
         self._inverse = inverse.astype(np.float32)
         self._direction, self._product = stiffness.vector(), stiffness.vector()
@@ -201,10 +220,12 @@ class TwoLevel:
         The residual falls below ``tolerance`` times the right-hand side, or ``most`` iterations are spent.
         """
         n, p, q = self._n, self._direction, self._product
-        scale = np.sqrt(self._sum(self._run("dot", n, right, right)))
         p.array[:] = 0.0
         q.array[:] = 0.0
         rest = right.copy()
+        if self._elimination is not None:
+            self._elimination.share(rest)
+        scale = np.sqrt(self._sum(self._run("dot", n, rest, rest)))
         solution = np.zeros(n)
         if start is not None:
             p.array[:n] = start
@@ -229,8 +250,14 @@ class TwoLevel:
     def _sum(self, value: float) -> float:
         return float(self._comm.allreduce(value, op=MPI.SUM))
 
+    def _apply(self, x: Any, y: Any) -> None:
+        self._a.multiply(x, y)
+        if self._elimination is not None:
+            self._elimination.share(y.array[: self._n])
+            self._elimination.release(x.array[: self._n], y.array[: self._n], self._walls)
+
     def _multiply(self) -> None:
-        self._a.multiply(self._direction, self._product)
+        self._apply(self._direction, self._product)
         self._product.array[self._fixed] = 0.0
 
     def _precondition(self, residual: Floats, size: float) -> None:
@@ -241,14 +268,14 @@ class TwoLevel:
         np.multiply(residual, 1 / size, out=r, casting="same_kind")
         run("begin", n, steps[0][1], self._inverse, r, d.array, z, 0)
         for a, b in steps[1:]:
-            self._a.multiply(d, w)
+            self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
-        self._a.multiply(d, w)
+        self._apply(d, w)
         self._correct(r, w, d)
         z += d.array[:n]
         r -= w.array[:n]
         for a, b in [(0.0, steps[0][1]), *steps[1:]]:
-            self._a.multiply(d, w)
+            self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
 
     def _correct(self, r: NDArray[np.float32], w: Any, d: Any) -> None:
@@ -257,10 +284,9 @@ class TwoLevel:
         below.array[:] = 0.0
         self._run_single("lower", self._n, self._pairs, self._inverse, r, w.array, below.array)
         below.scatter_reverse(dolfinx.la.InsertMode.add)
-        below.array[self._coarse_fixed] = 0.0
-        result = below.petsc_vec.duplicate()
-        self._coarse.apply(below.petsc_vec, result)
-        below.array[: len(result.array)] = result.array
+        below.array[self._coarse.fixed] = 0.0
+        owned = below.index_map.size_local
+        below.array[:owned] = self._coarse.correct(below.array[:owned])
         below.scatter_forward()
         self._run_single("raise", self._n, self._pairs, self._inverse, below.array, d.array)
 
@@ -269,6 +295,8 @@ class TwoLevel:
         n, p, q = self._n, self._direction, self._product
         free = self._inverse != 0
         rest = np.random.default_rng(self._comm.rank).normal(size=n) * free
+        if self._elimination is not None:
+            self._elimination.share(rest)
         p.array[:n] = rest * self._inverse
         first = descent = self._sum(self._run("dot", n, rest, p.array))
         diagonal, beside, before = [], [], 0.0

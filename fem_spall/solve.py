@@ -39,6 +39,7 @@ class Solution:
     height_moment: float  # Σ z_i R_i, A m
     boundary_moment: float  # −∮ φ (σn)_z ds, A m
     phi_range: tuple[float, float]
+    isolated_current: float = 0.0  # largest net current into an isolated body, A
     factor: float = 1.0  # all of the above over the solution of the problem as it is posed
 
     @property
@@ -54,7 +55,8 @@ class Solution:
         return Solution(
             self.system, phi, self.report, self.lithium, {k: v * factor for k, v in self.vertex_current.items()},
             self.bulk_power * factor**2, self.surface_power * factor**2,
-            self.height_moment * factor, self.boundary_moment * factor, (low, high), self.factor * factor,
+            self.height_moment * factor, self.boundary_moment * factor, (low, high),
+            self.isolated_current * abs(factor), self.factor * factor,
         )  # fmt: skip
 
 
@@ -100,6 +102,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
+    net = [float(np.abs(system.net_currents(phi, lithium, name)).max()) for name in problem.floating]
     return Solution(
         system, phi, report, lithium, gathered,
         bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,
@@ -110,6 +113,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
             comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN),
             comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX),
         ),
+        isolated_current=max(net, default=0.0) * scale,
     )  # fmt: skip
 
 

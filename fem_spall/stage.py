@@ -262,6 +262,18 @@ def _sensitivity(e: Evaluation) -> float | None:
     return float((wall.hats * wall.density**2).sum() / (e.sigma * e.voltage * e.total_current))
 
 
+def _potentials(solution: Solution, name: str, plating: float) -> dict[str, Any]:
+    """Potential of the lithium of a crack, V; of isolated bodies the mean, the range and the number as well."""
+    if name not in solution.lithium.floating:
+        return {"potential": plating}
+    values = plating + solution.factor * solution.lithium.floating[name]
+    found = {"potential": float(values.mean())}
+    if len(values) > 1:
+        found |= {"bodies": len(values), "lowest_potential": float(values.min()),
+                  "highest_potential": float(values.max())}  # fmt: skip
+    return found
+
+
 def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
     e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
@@ -274,7 +286,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
         name: {
             "current": e.currents[name][0],
             "share": e.currents[name][0] / e.total_current,
-            "potential": plating + solution.factor * solution.lithium.floating.get(name, 0.0),
+            **_potentials(solution, name, plating),
             "area": e.flux.only((name,)).area,
         }
         for name in (*e.crack_names, *problem.floating)
@@ -298,6 +310,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
             "charge": sum(value[0] for value in e.currents.values()) / scale,
             "energy": solution.bulk_power / solution.surface_power - 1,
             "advance": (solution.height_moment - solution.boundary_moment) / moment,
+            **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
         },
         "phi_min": solution.phi_range[0] + plating,
         "phi_max": solution.phi_range[1] + plating,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
-from fem_spall.matrix_free import Stiffness, TwoLevel, vertex_pairs
+from fem_spall.floating import Body, Elimination
+from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, vertex_pairs
 
 __all__ = ["LithiumPotential", "SolveReport", "System"]
 
@@ -31,6 +32,7 @@ UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
 MOST_ITERATIONS = 500
+
 
 type Floats = NDArray[np.float64]
 
@@ -52,12 +54,12 @@ class LithiumPotential:
 
     ``fixed`` is a function of the system's space that counts at the fixed unknowns; ``contact`` gives the potential
     behind each surface with an interfacial resistance, a number or a function (none: zero).  ``floating`` holds the
-    potentials that isolated bodies took.
+    potentials that isolated bodies took, (bodies,) float by surface.
     """
 
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
-    floating: dict[str, float] = field(default_factory=dict)
+    floating: dict[str, Floats] = field(default_factory=dict)
 
 
 class System:
@@ -72,12 +74,13 @@ class System:
             raise ValueError("degree 2 needs the system of degree 1 on the same mesh")
         self.problem = problem
         self.coarse = coarse if problem.degree == 2 else None
-        self._modes: list[tuple[Any, LithiumPotential]] | None = None
         space = problem.space
         self.owned = space.dofmap.index_map.size_local
         lifted = dolfinx.fem.Function(space)
         dofs = []
         for name, values in problem.fixed.items():
+            if name in problem.floating:
+                continue
             own = dolfinx.fem.locate_dofs_topological(space, 2, problem.mesh.facets(name))
             place = space.tabulate_dof_coordinates()[own]
             lifted.x.array[own] = values(place.T)
@@ -86,10 +89,18 @@ class System:
         lifted.x.scatter_forward()
         self.given = LithiumPotential(lifted, {name: value for name, (_, value) in problem.contact.items()})
         self.stiffness = Stiffness(problem) if problem.degree == 2 else None
+        self.elimination = elimination_of(problem, space, self.fixed)
+
+    @cached_property
+    def _walls(self) -> dict[str, Floats]:
+        """∫ β v_i ds over the walls of isolated bodies behind a resistance, for the owned unknowns."""
+        one = dolfinx.fem.Function(self.problem.space)
+        one.x.array[:] = 1.0
+        return {name: self.through(name, one, 0.0) for name in self.problem.floating if name in self.problem.contact}
 
     @cached_property
     def matrix(self) -> Any:
-        """The matrix, with unit rows at the fixed unknowns."""
+        """The matrix for the unknowns that are left, with unit rows at the fixed ones."""
         problem, space = self.problem, self.problem.space
         u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
         form = problem.bulk(u, v)
@@ -98,6 +109,10 @@ class System:
         condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
         matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
         matrix.assemble()
+        if self.elimination is not None:
+            matrix = matrix.ptap(self.elimination.transfer)
+            if self._walls:
+                matrix.axpy(1.0, self.elimination.coupling(self._walls))
         matrix.setOption(PETSc.Mat.Option.SPD, True)
         return matrix
 
@@ -153,7 +168,7 @@ class System:
     def solve(
         self, lithium: LithiumPotential, tolerance: float, guess: Any = None
     ) -> tuple[SolveReport, Any, LithiumPotential]:
-        """Return how the solve went, the potential, V, and the potentials of the lithium with those of floating bodies.
+        """Return how the solve went, the potential, V, and the potentials of the lithium with those of isolated bodies.
 
         Parameters
         ----------
@@ -169,49 +184,7 @@ class System:
         SolveError
             If the iteration does not reach the residual.
         """
-        report, phi = self._solve(lithium, tolerance, guess)
-        if not self.problem.floating:
-            return report, phi, lithium
-        if self._modes is None:
-            self._modes = [self._mode(name, tolerance) for name in self.problem.floating]
-        # The net current of every body is linear in the potentials of all.
-        capacity = np.array([[self.net_current(mode, name, given) for mode, given in self._modes]
-                             for name in self.problem.floating])  # fmt: skip
-        present = np.array([self.net_current(phi, name, lithium) for name in self.problem.floating])
-        potentials = -np.linalg.solve(capacity, present)
-        contact = dict(lithium.contact)
-        for name, value, (mode, _) in zip(self.problem.floating, potentials, self._modes, strict=True):
-            phi.x.array[:] += value * mode.x.array
-            if name in self.problem.contact:
-                contact[name] = contact.get(name, 0.0) + float(value)
-        found = {name: float(v) for name, v in zip(self.problem.floating, potentials, strict=True)}
-        return report, phi, LithiumPotential(lithium.fixed, contact, found)
-
-    def _mode(self, name: str, tolerance: float) -> tuple[Any, LithiumPotential]:
-        """The potential with one isolated body at 1 V and everything else at 0 V."""
-        fixed = dolfinx.fem.Function(self.problem.space)
-        contact = {}
-        if name in self.problem.contact:
-            contact[name] = 1.0
-        else:
-            facets = self.problem.mesh.facets(name)
-            fixed.x.array[dolfinx.fem.locate_dofs_topological(self.problem.space, 2, facets)] = 1.0
-            fixed.x.scatter_forward()
-        lithium = LithiumPotential(fixed, contact)
-        return self._solve(lithium, tolerance, None)[1], lithium
-
-    def net_current(self, phi: Any, name: str, lithium: LithiumPotential) -> float:
-        """Current into the lithium behind one surface, program units; collective."""
-        if name in self.problem.contact:
-            current = self.through(name, phi, lithium.contact.get(name, 0.0))
-        else:
-            current = self.reaction(phi)
-        own = dolfinx.fem.locate_dofs_topological(self.problem.space, 2, self.problem.mesh.facets(name))
-        return float(self.problem.mesh.comm.allreduce(current[own[own < self.owned]].sum()))
-
-    def _solve(self, lithium: LithiumPotential, tolerance: float, guess: Any) -> tuple[SolveReport, Any]:
-        space = self.problem.space
-        right = self._residual(lithium.fixed, lithium.contact)
+        right = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
         scale = self._norm(right)
         start = None
         if guess is not None:
@@ -220,10 +193,12 @@ class System:
         correction, iterations = np.zeros(self.owned), 0
         if scale > 0:
             correction, iterations = self._solver.solve(right, start, tolerance * MARGIN, MOST_ITERATIONS)
-        phi = dolfinx.fem.Function(space, name="potential_V")
+        phi = dolfinx.fem.Function(self.problem.space, name="potential_V")
         phi.x.array[: self.owned] = correction + lithium.fixed.x.array[: self.owned]
         phi.x.scatter_forward()
-        true = self._norm(self._residual(phi, lithium.contact)) / scale if scale > 0 else 0.0
+        found = self._taken(phi, lithium)
+        true = self._norm(self._residual(phi, found)) / scale if scale > 0 else 0.0
+        space = self.problem.space
         report = SolveReport(
             self.problem.degree, space.dofmap.index_map.size_global, iterations, true, space.mesh.comm.size
         )
@@ -233,7 +208,34 @@ class System:
                 f"{report.iterations} iterations",
                 "raise mesh quality (mesh.size_min) or solver.tolerance",
             )  # fmt: skip
-        return report, phi
+        return report, phi, found
+
+    def _taken(self, phi: Any, lithium: LithiumPotential) -> LithiumPotential:
+        """The potentials of the lithium with those that isolated bodies take at a potential: no net current."""
+        if self.elimination is None:
+            return lithium
+        contact, floating = dict(lithium.contact), {}
+        for group in self.elimination.bodies:
+            if group.merged:
+                floating[group.name] = self.elimination.means(group, phi.x.array)
+                continue
+            given = contact.get(group.name, 0.0)
+            net, wall = self.through(group.name, phi, given), self._walls[group.name]
+            values = self.elimination.sums(group, net) / self.elimination.sums(group, wall)
+            floating[group.name] = values
+            own = dolfinx.fem.Function(self.problem.space)
+            own.x.array[:] = given if isinstance(given, (int, float)) else given.x.array
+            own.x.array[group.unknowns] += values[group.body]
+            contact[group.name] = own
+        return LithiumPotential(lithium.fixed, contact, floating)
+
+    def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> Floats:
+        """Current into each isolated body behind a surface, program units, (bodies,) float; collective."""
+        assert self.elimination is not None
+        group = next(group for group in self.elimination.bodies if group.name == name)
+        if group.merged:
+            return self.elimination.sums(group, self._residual(phi, lithium))
+        return self.elimination.sums(group, self.through(name, phi, lithium.contact.get(name, 0.0)))
 
     @property
     def _owned_fixed(self) -> Any:
@@ -242,20 +244,23 @@ class System:
     @cached_property
     def _solver(self) -> _Assembled | TwoLevel:
         if self.coarse is None or self.stiffness is None:
-            return _Assembled(self.matrix)
-        coarse = self.coarse._solver
-        assert isinstance(coarse, _Assembled)
-        space = self.coarse.problem.space
-        return TwoLevel(self.stiffness, self._owned_fixed, self._pairs, coarse.multigrid, space, self.coarse.fixed)
+            return _Assembled(self.matrix, self.elimination)
+        below = self.coarse._solver
+        assert isinstance(below, _Assembled)
+        coarse = CoarseLevel(self.coarse.problem.space, self.coarse.fixed, below.precondition, self._pairs)
+        return TwoLevel(self.stiffness, self._owned_fixed, coarse, self.elimination, self._walls)
 
     def _norm(self, values: Floats) -> float:
+        """Norm of a residual over the unknowns that are left; collective."""
+        if self.elimination is not None:
+            return float(np.sqrt(self.elimination.square(values)))
         return float(np.sqrt(self.problem.mesh.comm.allreduce(values @ values)))
 
-    def _residual(self, phi: Any, contact: dict[str, Any]) -> Floats:
-        """B − Aφ over the owned unknowns, zero on the fixed ones; collective."""
+    def _residual(self, phi: Any, lithium: LithiumPotential) -> Floats:
+        """B − Aφ over the owned unknowns, zero on the fixed ones; on a body its sum counts.  Collective."""
         result = self.reaction(phi)
         for name in self.problem.contact:
-            result -= self.through(name, phi, contact.get(name, 0.0))
+            result -= self.through(name, phi, lithium.contact.get(name, 0.0))
         result[self._owned_fixed] = 0.0
         return result
 
@@ -263,28 +268,46 @@ class System:
 class _Assembled:
     """Conjugate gradients with algebraic multigrid for a matrix, of degree 1."""
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: Any, elimination: Elimination | None) -> None:
+        self._elimination = elimination
         self._ksp = PETSc.KSP().create(matrix.comm)
         self._ksp.setOperators(matrix)
         self._ksp.setType("cg")
         self._ksp.setNormType(UNPRECONDITIONED)
         _configured(self._ksp, GAMG, "p1_")
-
-    @property
-    def multigrid(self) -> Any:
-        """The preconditioner, for use within another one."""
-        return self._ksp.getPC()
+        self._left, self._result = matrix.createVecs()
 
     def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
         """As :meth:`TwoLevel.solve`."""
-        result = np.zeros_like(right) if start is None else start.copy()
-        comm = self._ksp.comm
-        self._ksp.setInitialGuessNonzero(start is not None)
-        self._ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
-        arrays: tuple[Any, Any] = right, result
-        b, x = (PETSc.Vec().createWithArray(values, comm=comm) for values in arrays)
-        self._ksp.solve(b, x)
-        return result, self._ksp.getIterationNumber()
+        ksp, e = self._ksp, self._elimination
+        ksp.setInitialGuessNonzero(start is not None)
+        ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
+        if start is not None:
+            self._reduce(start if e is None else start / e.members, self._result)
+        self._reduce(right, self._left)
+        ksp.solve(self._left, self._result)
+        return self._expanded(), ksp.getIterationNumber()
+
+    def precondition(self, values: Floats) -> Floats:
+        """One step of the multigrid for a residual over the owned unknowns."""
+        self._reduce(values, self._left)
+        self._ksp.getPC().apply(self._left, self._result)
+        return self._expanded()
+
+    def _reduce(self, values: Floats, out: Any) -> None:
+        if self._elimination is None:
+            out.array[:] = values
+        else:
+            full: Any = values
+            vector = PETSc.Vec().createWithArray(full, comm=self._ksp.comm)
+            self._elimination.transfer.multTranspose(vector, out)
+
+    def _expanded(self) -> Floats:
+        if self._elimination is None:
+            return np.asarray(self._result.array)
+        full = self._elimination.transfer.createVecLeft()
+        self._elimination.transfer.mult(self._result, full)
+        return np.asarray(full.array)
 
 
 def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
@@ -296,3 +319,38 @@ def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
     ksp.setFromOptions()
     for key in options:
         table.delValue(prefix + key)
+
+
+def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int32]) -> Elimination | None:
+    """How the unknowns of a space on the problem's mesh are merged for isolated bodies; None if there are none."""
+    if not problem.floating:
+        return None
+    bodies = []
+    for name in problem.floating:
+        facets, piece, count = problem.mesh.bodies(name)
+        unknowns, body = _unknowns_by_piece(space, facets, piece)
+        bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
+    return Elimination(space.dofmap.index_map, bodies, fixed)
+
+
+def _unknowns_by_piece(
+    space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
+    topology, dofmap = space.mesh.topology, space.dofmap
+    topology.create_connectivity(2, 3)
+    topology.create_connectivity(3, 2)
+    to_cell = topology.connectivity(2, 3)
+    cells = to_cell.array[to_cell.offsets[facets]]
+    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
+    closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
+    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
+    # A rank may own an unknown without having any facet that it lies on.
+    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
+    for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
+        vector.array[:] = 0.0
+        vector.array[on] = values[:, None]
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
+        vector.scatter_forward()
+    unknowns = np.nonzero(count.array)[0].astype(np.int32)
+    return unknowns, (np.rint(total.array[unknowns] / count.array[unknowns]) - 1).astype(np.int32)

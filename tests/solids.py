@@ -82,18 +82,21 @@ def block_mesh(
     unit: float = 1e-5,
     sheet: tuple[float, float] | None = None,
     crack: str | None = None,
+    holes: Sequence[tuple[int, int, int]] = (),
 ) -> MeshArrays:
     """Irregular tetrahedra of the block [0, size], um, with its six faces named.
 
     Nodes of a lattice are moved at random inside the block and within its faces; with ``order`` 2 the
     middle nodes of inner edges are moved by ``bend`` times the cell size, so that cells are curved.
     ``sheet`` (x, z) names the inner facets at the lattice plane x and above z "sheet", which has
-    electrolyte on both sides; ``crack`` renames the half of the face +z with the smaller x.
+    electrolyte on both sides; ``crack`` renames the half of the face +z with the smaller x; ``holes`` are
+    cubes of the lattice left out, whose walls are named "pores".
     """
     nx, ny, nz = counts
     lattice = np.stack(np.meshgrid(*(np.arange(n + 1) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
     number = np.arange(len(lattice)).reshape(nx + 1, ny + 1, nz + 1)
     cubes = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
+    cubes = cubes[~(cubes[:, None] == np.array(holes, dtype=int).reshape(-1, 3)).all(axis=2).any(axis=1)]
     cells = []
     for axes in permutations(range(3)):
         path = [cubes]
@@ -114,6 +117,13 @@ def block_mesh(
         shift[lattice[:, 0] == nx // 2, 0] = 0.0
     points = (lattice + shift) * step
     facets, tags, names = _named_facets(points, tetrahedra, np.array(size), sheet)
+    if holes:
+        names["pores"] = 10
+        inside = (points[facets] > 1e-9).all(axis=2) & (points[facets] < np.array(size) - 1e-9).all(axis=2)
+        tags[inside.any(axis=1)] = 10
+        used, flat = np.unique(np.concatenate([tetrahedra.ravel(), facets.ravel()]), return_inverse=True)
+        points, lattice = points[used], lattice[used]
+        tetrahedra, facets = flat[: tetrahedra.size].reshape(-1, 4), flat[tetrahedra.size :].reshape(-1, 3)
     if crack is not None:
         names[crack] = 10
         half = (nx // 2) * step[0]

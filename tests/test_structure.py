@@ -31,7 +31,7 @@ LAYERS = (
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
-    ("conduction",),
+    ("conduction", "floating"),
     ("matrix_free",),
     ("system",),
     ("solve",),
@@ -55,6 +55,7 @@ LAYERS = (
 FINITE_ELEMENTS = {
     "mesh.tagged",
     "conduction",
+    "floating",
     "matrix_free",
     "system",
     "solve",

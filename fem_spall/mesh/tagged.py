@@ -39,9 +39,37 @@ class TaggedMesh:
         """Local facets of a surface, empty where the surface is empty."""
         return np.asarray(self.facet_tags.find(self.names[name]))
 
+    def bodies(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+        """Local facets of a surface, the connected piece of it that each belongs to, and how many pieces there are.
+
+        Pieces are numbered by the order of their first vertices in the mesh arrays.  Collective.
+        """
+        found = None
+        if self.arrays is not None:
+            corners = self.arrays.facets[self.arrays.tags == self.names[name], :3]
+            found = _pieces(corners)
+        vertices, piece = self.comm.bcast(found)
+        facets = self.facets(name)
+        self.mesh.topology.create_connectivity(2, 0)
+        nodes = dolfinx.mesh.entities_to_geometry(self.mesh, 2, facets)[:, 0] if facets.size else facets
+        at = np.searchsorted(vertices, self.input_vertex()[nodes])
+        return facets, piece[at] if facets.size else facets, int(piece.max(initial=-1)) + 1
+
     def input_vertex(self) -> NDArray[np.int64]:
         """Node number in the arrays of each local geometry node."""
         return np.asarray(self.mesh.geometry.input_global_indices)
+
+
+def _pieces(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Vertices (n,) of triangles (m, 3), ascending, and the connected piece (n,) int32 of each."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    vertices, local = np.unique(corners, return_inverse=True)
+    local = local.reshape(-1, 3)
+    rows, columns = local[:, [0, 1]].ravel(), local[:, [1, 2]].ravel()
+    graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(vertices.size, vertices.size))
+    return vertices, connected_components(graph, directed=False)[1].astype(np.int32)
 
 
 def distribute(arrays: MeshArrays | None, comm: Any) -> TaggedMesh:

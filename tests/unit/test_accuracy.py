@@ -208,20 +208,6 @@ def test_a_target_is_a_share(target: object) -> None:
     assert case_of(accuracy="none").accuracy is None
 
 
-@pytest.mark.parametrize("interface", [None, "1 ohm cm^2"])
-@pytest.mark.parametrize("degree", [1, 2])
-def test_isolated_lithium_draws_no_net_current(degree: int, interface: str | None) -> None:
-    """Bug: the body keeps the potential of the plating electrode, or the coarse level's potential."""
-    law = {} if interface is None else {"interface": resistive(interface)}
-    case = case_of(cracks=[CRACK | law | {"contact": "isolated"}])
-    solution = solutions(block_mesh((6, 4, 6), crack="a"), case)[degree - 1]
-    e = Evaluation.of(case, solution, NOWHERE)
-    taken = solution.lithium.floating["a"]
-    assert 0 < taken < 0.05
-    assert abs(solution.system.net_current(solution.phi, "a", solution.lithium)) < 1e-9
-    assert e.crack_names == ()
-
-
 def test_what_isolated_lithium_refuses() -> None:
     with pytest.raises(ValidationError, match="a void has no contact"):
         case_of(cracks=[CRACK | {"contents": "void", "contact": "isolated"}])
