@@ -49,6 +49,7 @@ class Equilibrator:
     def __init__(self, system: System) -> None:
         self.problem = system.problem
         self.mesh = system.problem.mesh.mesh
+        self._stiffness = system.stiffness
         degree = system.problem.degree
         element = basix.ufl.element
         self._space = dolfinx.fem.functionspace(self.mesh, element("RT", "tetrahedron", degree))
@@ -115,12 +116,7 @@ class Equilibrator:
 
     def _mean_of_sides(self, phi: Any) -> list[Any]:
         """−σ∇φ with the mean normal flux on each facet; a second function where sheets have two faces."""
-        expression = compile_expression(-ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points)
-        order = np.arange(self.cells, dtype=np.int32)
-        # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
-        sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
-        sides[0].interpolate(expression, cells0=order[::-1].copy())
-        sides[1].interpolate(expression, cells0=order)
+        sides = self._either_side(phi)
         mean = dolfinx.fem.Function(self._space)
         mean.x.array[:] = (sides[0].x.array + sides[1].x.array) / 2
         count = dolfinx.la.vector(mean.x.index_map, 1)
@@ -137,6 +133,40 @@ class Equilibrator:
             side.x.array[:] = mean.x.array
             side.x.array[own] = kept
         return sides
+
+    def _either_side(self, phi: Any) -> list[Any]:
+        """−σ∇φ with the normal flux of the last and of the first cell at each facet."""
+        order = np.arange(self.cells, dtype=np.int32)
+        sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
+        if self._stiffness is not None:
+            # On straight-sided cells the flux is linear, so its moments are a matrix times its values at the vertices.
+            values = self._stiffness.fluxes(phi.x.array).reshape(self.cells, 12) @ self._moments
+            self.mesh.topology.create_entity_permutations()
+            permutations = self.mesh.topology.get_cell_permutation_info()
+            self._space.element.Tt_inv_apply(values.reshape(-1), permutations, 1)
+            unknowns = self._space.dofmap.list[: self.cells]
+            # Flat, since NumPy may go through a reversed array of two dimensions from its end.
+            sides[0].x.array[unknowns[::-1].ravel()] = values[::-1].ravel()
+            sides[1].x.array[unknowns.ravel()] = values.ravel()
+            order = self._stiffness.curved
+        if order.size:
+            expression = compile_expression(
+                -ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points
+            )
+            # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
+            sides[0].interpolate(expression, cells0=order[::-1].copy())
+            sides[1].interpolate(expression, cells0=order)
+        return sides
+
+    @cached_property
+    def _moments(self) -> NDArray[np.float64]:
+        """Unknowns of the reference cell, (12, n), of linear fluxes with the value 1 of one component at one vertex."""
+        element = self._space.element.basix_element
+        x, y, z = element.points.T
+        hats = np.stack([1 - x - y - z, x, y, z])
+        return np.concatenate(
+            [element.interpolation_matrix.reshape(-1, 3, len(x))[:, i] @ hats.T for i in range(3)], axis=1
+        ).T
 
     def _set_boundary(self, flux: list[Any], phi: Any, lithium: LithiumPotential) -> None:
         """No flux through insulating facets, β(φ − φ_Li) through those with a resistance."""

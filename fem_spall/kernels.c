@@ -100,6 +100,28 @@ void stored(int64_t cells, const int32_t *which, const int32_t *unknowns, const 
     }
 }
 
+/* Gradients n of the last three barycentric coordinates times the determinant, which is returned. */
+static double cofactors(const double *const p[4], double n[3][3])
+{
+    double t[3][3];
+    for (int i = 0; i < 3; i++)
+        for (int d = 0; d < 3; d++) t[i][d] = p[i + 1][d] - p[0][d];
+    for (int i = 0; i < 3; i++) {
+        const double *a = t[(i + 1) % 3], *b = t[(i + 2) % 3];
+        n[i][0] = a[1] * b[2] - a[2] * b[1];
+        n[i][1] = a[2] * b[0] - a[0] * b[2];
+        n[i][2] = a[0] * b[1] - a[1] * b[0];
+    }
+    return t[0][0] * n[0][0] + t[0][1] * n[0][1] + t[0][2] * n[0][2];
+}
+
+/* a.S b with the symmetric S given as 00 01 02 11 12 22 */
+static double form(const double *s, const double *a, const double *b)
+{
+    return a[0] * (s[0] * b[0] + s[1] * b[1] + s[2] * b[2]) + a[1] * (s[1] * b[0] + s[3] * b[1] + s[4] * b[2])
+         + a[2] * (s[2] * b[0] + s[4] * b[1] + s[5] * b[2]);
+}
+
 /* Geometry of each cell, (batches, 6, W), from its first four nodes; sigma is 00 01 02 11 12 22.  ``largest`` is how
    far the other nodes may be from the middles of the edges, over the longest edge; cells beyond it are marked 1 in
    ``curved`` and get zeros.  Nodes 4 to 9 lie on the edges in basix's order. */
@@ -125,23 +147,31 @@ void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double 
         }
         int bent = off > largest * largest * size;
         if (curved) curved[c] = (uint8_t)bent;
-        double t[3][3], n[3][3];
-        for (int i = 0; i < 3; i++)
-            for (int d = 0; d < 3; d++) t[i][d] = p[i + 1][d] - p[0][d];
-        for (int i = 0; i < 3; i++) { /* gradients of the barycentric coordinates times the determinant */
-            const double *a = t[(i + 1) % 3], *b = t[(i + 2) % 3];
-            n[i][0] = a[1] * b[2] - a[2] * b[1];
-            n[i][1] = a[2] * b[0] - a[0] * b[2];
-            n[i][2] = a[0] * b[1] - a[1] * b[0];
-        }
-        double determinant = t[0][0] * n[0][0] + t[0][1] * n[0][1] + t[0][2] * n[0][2];
+        double n[3][3], determinant = cofactors(p, n);
         double factor = bent ? 0 : 1 / (120 * fabs(determinant));
-        for (int k = 0; k < 6; k++) {
-            const double *a = n[row[k]], *b = n[column[k]];
-            double value = a[0] * (sigma[0] * b[0] + sigma[1] * b[1] + sigma[2] * b[2])
-                         + a[1] * (sigma[1] * b[0] + sigma[3] * b[1] + sigma[4] * b[2])
-                         + a[2] * (sigma[2] * b[0] + sigma[4] * b[1] + sigma[5] * b[2]);
-            out[c / W * 6 * W + k * W + c % W] = (REAL)(factor * value);
+        for (int k = 0; k < 6; k++)
+            out[c / W * 6 * W + k * W + c % W] = (REAL)(factor * form(sigma, n[row[k]], n[column[k]]));
+    }
+}
+
+/* The flux -S grad u of straight-sided cells in reference coordinates (contravariant, Piola), at the four vertices:
+   (cells, 3, 4).  u has ten values a cell. */
+void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *points, const double *sigma,
+            const int32_t *unknowns, const REAL *x, REAL *out)
+{
+    for (int64_t c = 0; c < cells; c++, out += 12) {
+        const double *p[4];
+        double n[3][3];
+        for (int k = 0; k < 4; k++) p[k] = points + 3 * (int64_t)nodes[stride * c + k];
+        double determinant = cofactors(p, n);
+        REAL u[10][W] = {{0}}, g[3][4][W];
+        for (int k = 0; k < 10; k++) u[k][0] = x[unknowns[10 * c + k]];
+        gradients(u, g);
+        for (int i = 0; i < 3; i++) {
+            double row[3];
+            for (int j = 0; j < 3; j++) row[j] = -form(sigma, n[i], n[j]) / determinant;
+            for (int v = 0; v < 4; v++)
+                out[4 * i + v] = (REAL)(row[0] * g[0][v][0] + row[1] * g[1][v][0] + row[2] * g[2][v][0]);
         }
     }
 }

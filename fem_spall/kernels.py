@@ -31,6 +31,7 @@ SIGNATURES = {
     "stiffness": "inrrr",
     "stored": "innrrr",
     "geometry": "iniddDrb",
+    "fluxes": "iniddnrr",
     "diagonal": "inrr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",
