@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.equilibrate import Equilibrator
+from fem_spall.fenics import dolfinx
 from fem_spall.metrics import Evaluation, Metric
 from fem_spall.solve import Solution, scatter
 from fem_spall.surface_flux import lithium_flux, vertex_weights
@@ -83,6 +84,10 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
         lithium = _dual_data(solution, weights)
         _, dual, lithium = system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
         goals[name] = equilibrator.product(primal, equilibrator.defect(dual, lithium)) * scale
+    for name in problem.imposed:
+        unit = LithiumPotential(dolfinx.fem.Function(problem.space), current={name: -1.0})
+        _, dual, unit = system.solve(unit, max(tolerance, DUAL_TOLERANCE))
+        goals["voltage"] = equilibrator.product(primal, equilibrator.defect(dual, unit))
     order = problem.mesh.mesh.topology.original_cell_index[: equilibrator.cells]
     parts = comm.gather((order, energy, goals))
     if parts is None:
@@ -104,10 +109,11 @@ def _goals(e: Evaluation) -> tuple[dict[str, dict[str, NDArray[np.float64]]], bo
     """Vertex weights of every goal that a figure of merit needs, and whether the total current is an energy."""
     names = ["total"]
     for metric in e.metrics.values():
-        names += [name for name in metric.gradient or {} if name not in (*names, "conductance")]
+        names += [name for name in metric.gradient or {} if name not in (*names, "conductance", "voltage")]
     weights = {name: vertex_weights(e.solution, e.flux, e.goal(name)) for name in names}
     faces = {*e.plating_names, e.case.electrodes.counter.face, *e.solution.problem.floating}
-    two_electrodes = e.voltage is not None and set(e.solution.problem.roles) == faces
+    problem = e.solution.problem
+    two_electrodes = e.voltage is not None and set(problem.roles) == faces and not problem.offset
     return weights, two_electrodes
 
 
@@ -147,6 +153,8 @@ def _scaled_goals(e: Evaluation, cells: CellErrors) -> dict[str, NDArray[np.floa
     """
     factor = e.solution.factor
     errors = {name: factor * values for name, values in cells.goals.items()}
+    if e.solution.problem.imposed:  # posed at the current, so are the duals
+        return errors | {"total": np.zeros_like(cells.energy)}
     errors["conductance"] = errors["total"]
     if e.case.electrodes.counter.drive is not None:
         for name in cells.goals:
@@ -227,7 +235,11 @@ def _from_cells(
         return error, "two-sided energy bound with an equilibrated flux" + word
     change = other.density - e.flux.density
     rim = 0.0 if cells.bracketed else abs(metric.gradient.get("total", 0.0)) * _rim(e)
-    goals = [(slope, e.goal(goal)) for goal, slope in metric.gradient.items() if goal not in ("conductance", "total")]
+    goals = [
+        (slope, e.goal(goal))
+        for goal, slope in metric.gradient.items()
+        if goal not in ("conductance", "total", "voltage")
+    ]
     recovery = abs(sum(slope * float((parts * change).sum()) for slope, parts in goals))
     method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux" + word
     if metric.unseen:

@@ -112,13 +112,13 @@ def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
 def _driven(case: Case, solution: Solution) -> Solution:
     """The solution at the imposed current, if the case imposes one."""
     drive = case.electrodes.counter.drive
-    if drive is None:
+    if drive is None or solution.problem.imposed:
         return solution
     comm = solution.problem.mesh.comm
     factor = None
     if solution.problem.mesh.arrays is not None:
         evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
-        factor = drive.current_density * evaluation.cross_section / evaluation.total_current
+        factor = drive.through(evaluation.cross_section) / evaluation.total_current
     return solution.scaled(comm.bcast(factor))
 
 

@@ -15,13 +15,33 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fem_spall import analytic
 from fem_spall.model import Model
-from fem_spall.quantity import AreaResistance, Unit, to_si
+from fem_spall.quantity import AreaResistance, CurrentDensity, Pressure, Temperature, Unit, to_si
 
-__all__ = ["ExactPotential", "FixedPotential", "InterfaceLaw", "NoFlux", "Resistance", "WallLaw"]
+__all__ = [
+    "FARADAY",
+    "GAS",
+    "MOLAR_VOLUME",
+    "ButlerVolmer",
+    "ExactPotential",
+    "FixedPotential",
+    "InterfaceLaw",
+    "LinearKinetics",
+    "NoFlux",
+    "Resistance",
+    "WallLaw",
+]
+
+#: Charge of a mole of electrons, C/mol, and the gas constant, J/(mol K).
+FARADAY, GAS = 96485.33212, 8.31446261815324
+#: Molar volume of lithium at 20 °C, m^3/mol: 6.94 g/mol over 0.534 g/cm^3.
+MOLAR_VOLUME = 12.9963e-6
+
+
+type Transfer = Annotated[float, Field(gt=0, lt=2)]
 
 
 class FixedPotential(Model):
@@ -41,6 +61,63 @@ class Resistance(Model):
         if self.value < 0:
             raise ValueError("the area-specific resistance must not be negative. Write for instance '500 ohm cm^2'")
         return self
+
+
+class LinearKinetics(Model):
+    """j·n = i₀ (α_p + α_s) F η / (R T): Butler-Volmer kinetics at small overpotential η = φ − φ_Li − p V_m/F.
+
+    ``transfer`` are the coefficients of plating, α_p, and stripping, α_s; p is the ``pressure`` in the lithium.
+    """
+
+    kind: Literal["linear_kinetics"]
+    exchange_current_density: CurrentDensity
+    transfer: tuple[Transfer, Transfer] = (0.5, 0.5)
+    temperature: Temperature = "303.15 K"  # type: ignore[assignment]
+    pressure: Pressure = "0 MPa"  # type: ignore[assignment]
+
+    @field_validator("exchange_current_density")
+    @classmethod
+    def _positive(cls, value: float) -> float:
+        if value <= 0:
+            raise ValueError("the exchange current density must be above zero. Write for instance '1 mA/cm^2'")
+        return value
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """α F/(R T) of plating and stripping, 1/V."""
+        plating, stripping = (alpha * FARADAY / (GAS * self.temperature) for alpha in self.transfer)
+        return plating, stripping
+
+    @property
+    def area_resistance(self) -> float:
+        """Resistance at small overpotential, R T/(F i₀ (α_p + α_s)), ohm m^2."""
+        return 1 / (self.exchange_current_density * sum(self.slopes))
+
+    @property
+    def shift(self) -> float:
+        """Overpotential that the pressure takes up, p V_m/F, V."""
+        return self.pressure * MOLAR_VOLUME / FARADAY
+
+
+class ButlerVolmer(LinearKinetics):
+    """j·n = i₀ [exp(α_p F η/RT) − exp(−α_s F η/RT)] with the overpotential η = φ − φ_Li − p V_m/F."""
+
+    kind: Literal["butler_volmer"]  # type: ignore[assignment]
+
+    def density(self, overpotential: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Current density into the lithium, (n,) A/m^2, at overpotentials (n,), V."""
+        plating, stripping = self.slopes
+        eta = np.asarray(overpotential, dtype=float)
+        return np.asarray(self.exchange_current_density * (np.exp(plating * eta) - np.exp(-stripping * eta)))
+
+    def overpotential(self, density: float) -> float:
+        """Overpotential, V, that drives a current density, A/m^2."""
+        from scipy.optimize import brentq
+
+        reach = np.log1p(abs(density) / self.exchange_current_density) / min(self.slopes) + 1e-12
+        return float(
+            brentq(lambda eta: float(self.density(np.array(eta))) - density, -2 * reach, 2 * reach, xtol=1e-300)
+        )
 
 
 class NoFlux(Model):
@@ -100,5 +177,7 @@ def parameter_units(solution: str) -> dict[str, Unit]:
     return {name: parameter.annotation.__metadata__[0] for name, parameter in list(signature.parameters.items())[1:]}
 
 
-InterfaceLaw = Annotated[FixedPotential | Resistance | ExactPotential | NoFlux, Field(discriminator="kind")]
+InterfaceLaw = Annotated[
+    FixedPotential | Resistance | LinearKinetics | ButlerVolmer | ExactPotential | NoFlux, Field(discriminator="kind")
+]
 WallLaw = Annotated[NoFlux | ExactPotential, Field(discriminator="kind")]

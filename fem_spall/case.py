@@ -11,7 +11,7 @@ from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, CrackKind
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.model import Model
-from fem_spall.quantity import CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
+from fem_spall.quantity import Current, CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
 
 __all__ = ["Accuracy", "Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
 
@@ -45,9 +45,29 @@ class Plating(Model):
 
 
 class Drive(Model):
-    """Galvanostatic drive: the mean current density at the block's cross-section, towards the plating face."""
+    """Galvanostatic drive towards the plating face: the mean density at the block's cross-section, or the current.
 
-    current_density: CurrentDensity
+    ``currents`` are further mean densities: the polarisation curve is solved at each of them on the same mesh.
+    """
+
+    current_density: CurrentDensity | None = None
+    current: Current | None = None
+    currents: tuple[CurrentDensity, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Drive:
+        if (self.current_density is None) == (self.current is None):
+            raise ValueError("give either current_density or current. Write for instance '0.5 mA/cm^2'")
+        if 0 in (self.current_density, self.current, *self.currents):
+            raise ValueError("a current of zero has no figures. Write for instance '0.5 mA/cm^2'")
+        return self
+
+    def through(self, area: float) -> float:
+        """Current through a block of the given cross-section, m^2, A."""
+        if self.current is not None:
+            return self.current
+        assert self.current_density is not None
+        return self.current_density * area
 
 
 class Counter(Model):
@@ -133,6 +153,7 @@ class Metrics(Model):
     reference_current_density: CurrentDensity | None = None  # default: total current / cross-section
     edges: tuple[Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=2)], ...] = ()  # default: found
     tip_radius: PositiveLength | None = None  # of the real crack's edge; for the current density there
+    fill_time: Time | None = None  # in which leaking pores shall fill; for the electronic conductivity that takes
 
 
 class Output(Model):
@@ -175,6 +196,16 @@ class Case(Model):
                 raise ValueError(f"two cracks are named {name!r}. Give each its own name")
             if name in ("plating", "counter"):
                 raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _leaking_needs_electrons(self) -> Case:
+        leaking = [crack.name for crack in self.cracks if crack.contact == "leaking"]
+        if leaking and self.electrolyte.electronic_conductivity is None:
+            raise ValueError(
+                f"crack {leaking[0]!r} leaks, which needs electrolyte.electronic_conductivity. "
+                "Write for instance '1e-8 S/cm'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,14 +8,22 @@ stay in volts and are counted from the plating electrode.  A current is σ₀ L 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.boundary import ExactPotential, FixedPotential, NoFlux, Resistance
+from fem_spall.boundary import (
+    ButlerVolmer,
+    ExactPotential,
+    FixedPotential,
+    LinearKinetics,
+    NoFlux,
+    Resistance,
+)
 from fem_spall.case import Case
+from fem_spall.crack import cross_section
 from fem_spall.errors import CaseError
 from fem_spall.fenics import dolfinx, ufl
 from fem_spall.mesh.tagged import TaggedMesh
@@ -30,9 +38,11 @@ class ConductionProblem:
     """Space, conductivity and conditions by surface name.
 
     ``fixed`` gives the potential of a surface, V, as a function of points (3, n) in mesh units;
-    ``contact`` the scaled interface conductance L/(σ₀ R) and the lithium's potential, V;
+    ``contact`` the scaled interface conductance L/(σ₀ R), a number or an expression, and the lithium's potential, V;
+    ``kinetics`` the nonlinear laws among them with the same potential, ``offset`` what their linearisation adds to it;
     ``roles`` the electrode or crack each surface of the mesh belongs to; ``floating`` the surfaces of isolated
-    lithium: one unknown potential for each connected piece (above it is 0 V), and no net current of any.
+    lithium: one unknown potential for each connected piece (above it is 0 V), and no net current of any; an electrode
+    at an ``imposed`` current into it, program units, is one of them.
     """
 
     mesh: TaggedMesh
@@ -41,9 +51,12 @@ class ConductionProblem:
     conductivity: NDArray[np.float64]  # (3, 3), divided by σ₀
     reference_conductivity: float  # σ₀, S/m
     fixed: dict[str, Values]
-    contact: dict[str, tuple[float, float]]
+    contact: dict[str, tuple[Any, float]]
     roles: dict[str, str]
     floating: tuple[str, ...] = ()
+    kinetics: dict[str, tuple[ButlerVolmer, float]] = field(default_factory=dict)
+    offset: dict[str, Any] = field(default_factory=dict)
+    imposed: dict[str, float] = field(default_factory=dict)
 
     @property
     def current_scale(self) -> float:
@@ -51,8 +64,26 @@ class ConductionProblem:
         return self.reference_conductivity * self.mesh.unit
 
     def ds(self, name: str) -> Any:
-        """Surface measure of one named surface."""
-        return ufl.Measure("ds", domain=self.mesh.mesh, subdomain_data=self.mesh.facet_tags)(self.mesh.names[name])
+        """Surface measure of one named surface; with kinetics the quadrature is the same in every form."""
+        metadata = {"quadrature_degree": 2 * self.degree + 3} if name in self.kinetics else None
+        measure = ufl.Measure(
+            "ds", domain=self.mesh.mesh, subdomain_data=self.mesh.facet_tags, metadata=metadata
+        )  # fmt: skip
+        return measure(self.mesh.names[name])
+
+    def on_bodies(self, name: str, values: NDArray[np.float64]) -> Any:
+        """The function that is constant, V, on each of the bodies (n,) behind a surface."""
+        function = dolfinx.fem.Function(self.space)
+        unknowns, body = self.pieces(name)[:2]
+        function.x.array[unknowns] = values[body]
+        return function
+
+    def pieces(self, name: str, space: Any = None) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+        """Unknowns on a floating surface, the body of each, and the number of bodies; an electrode is one."""
+        facets, piece, count = self.mesh.bodies(name)
+        if name in self.imposed:
+            piece, count = np.zeros_like(piece), 1
+        return *unknowns_by_piece(space if space is not None else self.space, facets, piece), count
 
     def bulk(self, phi: Any, v: Any) -> Any:
         """∫ σ∇φ·∇v dx."""
@@ -61,13 +92,17 @@ class ConductionProblem:
 
     def contact_term(self, name: str, phi: Any, v: Any) -> Any:
         """∫ φ v / R ds over one surface with an interfacial resistance."""
-        return dolfinx.fem.Constant(self.mesh.mesh, self.contact[name][0]) * phi * v * self.ds(name)
+        conductance = self.contact[name][0]
+        if isinstance(conductance, float):
+            conductance = dolfinx.fem.Constant(self.mesh.mesh, conductance)
+        return conductance * phi * v * self.ds(name)
 
 
-def formulate(case: Case, mesh: TaggedMesh, degree: int) -> ConductionProblem:
+def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = None) -> ConductionProblem:
     """Return the problem of a case on a mesh, with elements of the given degree.
 
-    A galvanostatic case is posed at 1 V; the solution is scaled afterwards.
+    A galvanostatic case is posed at 1 V if its laws are linear, and the solution is scaled afterwards; else at its
+    current, or at the current ``drive``, A.
     """
     tensor = case.electrolyte.conductivity.tensor()
     reference = float(np.trace(tensor)) / 3
@@ -83,7 +118,9 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int) -> ConductionProblem:
         if crack.contents == "lithium":
             laws[crack.name] = (crack.interface, 0.0, crack.name)
     fixed: dict[str, Values] = {}
-    contact: dict[str, tuple[float, float]] = {}
+    contact: dict[str, tuple[Any, float]] = {}
+    offset: dict[str, Any] = {}
+    kinetics: dict[str, tuple[ButlerVolmer, float]] = {}
     roles: dict[str, str] = {}
     for name, (law, potential, role) in laws.items():
         match law:
@@ -94,20 +131,77 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int) -> ConductionProblem:
             case Resistance(value=0.0):
                 fixed[name] = _constant(potential)
             case Resistance(value=value):
-                if name in mesh.sheets:
-                    raise CaseError(
-                        50, f"crack {name}", "a sheet without thickness can only have a fixed potential",
-                        "give the crack an opening, or use interface: {kind: fixed_potential}",
-                    )  # fmt: skip
+                _refuse_sheet(mesh, name)
                 contact[name] = (mesh.unit / (reference * value), potential)
+            case LinearKinetics(area_resistance=value):
+                _refuse_sheet(mesh, name)
+                contact[name] = (mesh.unit / (reference * value), potential)
+                offset[name] = law.shift
+                if isinstance(law, ButlerVolmer):
+                    secant = _secant(law, case, voltage)
+                    contact[name] = (mesh.unit / (reference * secant), potential)
+                    kinetics[name] = (law, potential)
             case ExactPotential():
                 fixed[name] = _exact(law, mesh.unit, plating.potential)
         roles[name] = role
-    if {*fixed, *contact} <= {crack.name for crack in case.cracks if crack.contact == "isolated"}:
+    if {*fixed, *contact} <= {crack.name for crack in case.cracks if crack.contact != "plating"}:
         raise CaseError(51, "electrodes", "the potential is fixed nowhere", "give an electrode a potential")
     space = dolfinx.fem.functionspace(mesh.mesh, ("Lagrange", degree))
-    floating = tuple(crack.name for crack in case.cracks if crack.contact == "isolated" and crack.name in roles)
-    return ConductionProblem(mesh, degree, space, tensor / reference, reference, fixed, contact, roles, floating)
+    floating = tuple(crack.name for crack in case.cracks if crack.contact != "plating" and crack.name in roles)
+    imposed: dict[str, float] = {}
+    if counter.drive is not None and (kinetics or any(offset.values())):
+        # What does not scale with the voltage is posed at the current; else at 1 V, and scaled.
+        through = drive if drive is not None else counter.drive.through(cross_section(case.block, case.cracks))
+        imposed[counter.face] = -through / (reference * mesh.unit)
+        floating = (*floating, counter.face)
+        if counter.face in contact:
+            contact[counter.face] = (contact[counter.face][0], 0.0)
+        if counter.face in kinetics:
+            kinetics[counter.face] = (kinetics[counter.face][0], 0.0)
+    return ConductionProblem(
+        mesh, degree, space, tensor / reference, reference, fixed, contact, roles, floating, kinetics, offset, imposed
+    )
+
+
+def _refuse_sheet(mesh: TaggedMesh, name: str) -> None:
+    if name in mesh.sheets:
+        raise CaseError(
+            50, f"crack {name}", "a sheet without thickness can only have a fixed potential",
+            "give the crack an opening, or use interface: {kind: fixed_potential}",
+        )  # fmt: skip
+
+
+def _secant(law: ButlerVolmer, case: Case, voltage: float) -> float:
+    """Area resistance, ohm m^2, of a law at the current density that the electrolyte alone would carry."""
+    drive = case.electrodes.counter.drive
+    density = abs(voltage) * float(case.electrolyte.conductivity.tensor()[2, 2]) / case.block.height
+    if drive is not None:
+        area = cross_section(case.block, case.cracks)
+        density = abs(drive.through(area)) / area
+    return law.overpotential(density) / density if density > 0 else law.area_resistance
+
+
+def unknowns_by_piece(
+    space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
+    topology, dofmap = space.mesh.topology, space.dofmap
+    topology.create_connectivity(2, 3)
+    topology.create_connectivity(3, 2)
+    to_cell = topology.connectivity(2, 3)
+    cells = to_cell.array[to_cell.offsets[facets]]
+    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
+    closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
+    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
+    # A rank may own an unknown without having any facet that it lies on.
+    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
+    for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
+        vector.array[:] = 0.0
+        np.add.at(vector.array, on.ravel(), np.repeat(values, on.shape[1]))
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
+        vector.scatter_forward()
+    unknowns = np.nonzero(count.array)[0].astype(np.int32)
+    return unknowns, (np.rint(total.array[unknowns] / count.array[unknowns]) - 1).astype(np.int32)
 
 
 def _constant(potential: float) -> Values:

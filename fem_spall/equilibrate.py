@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.fenics import PETSc, basix, compile_expression, compile_form, dolfinx, ufl
+from fem_spall.fenics import PETSc, basix, compile_expression, compile_form, dolfinx, integrate, ufl
 from fem_spall.floating import matrix_of
 from fem_spall.system import LithiumPotential, System, elimination_of
 
@@ -81,13 +81,13 @@ class Equilibrator:
         if self.problem.degree == 2:
             self._balance_within(flux)
         missing = -self._divergence(flux).sum(axis=1)
-        for part, correction in zip(flux, self._least_flux(missing, self._into_bodies(flux)), strict=True):
+        for part, correction in zip(flux, self._least_flux(missing, self._into_bodies(flux, lithium)), strict=True):
             part.x.array[:] += correction.x.array
         s = self._joined(flux)
         normal = ufl.FacetNormal(self.mesh)
         contact = {
-            name: ufl.dot(s, normal) - self.problem.contact[name][0] * (phi - lithium.contact.get(name, 0.0))
-            for name in self.problem.contact
+            name: ufl.dot(s, normal) - conductance * (phi - lithium.contact.get(name, 0.0))
+            for name, (conductance, _) in self.problem.contact.items()
         }
         return Defect(s + ufl.dot(self._sigma, ufl.grad(phi)), contact)
 
@@ -96,7 +96,9 @@ class Equilibrator:
         q = ufl.TestFunction(self._constants)
         form = ufl.dot(one.bulk, ufl.dot(self._resistivity, other.bulk)) * q * ufl.dx(domain=self.mesh)
         for name, (conductance, _) in self.problem.contact.items():
-            weight = dolfinx.fem.Constant(self.mesh, 1 / conductance)
+            weight = (
+                dolfinx.fem.Constant(self.mesh, 1 / conductance) if isinstance(conductance, float) else 1 / conductance
+            )
             form += weight * one.contact[name] * other.contact[name] * q * self.problem.ds(name)
         return np.asarray(dolfinx.fem.assemble_vector(compile_form(form)).array[: self.cells].copy())
 
@@ -180,7 +182,7 @@ class Equilibrator:
         s, v, normal = ufl.TrialFunction(self._space), ufl.TestFunction(self._space), ufl.FacetNormal(self.mesh)
         mass, load, own = 0, 0, []
         for name, (conductance, _) in self.problem.contact.items():
-            beta = dolfinx.fem.Constant(self.mesh, conductance)
+            beta = dolfinx.fem.Constant(self.mesh, conductance) if isinstance(conductance, float) else conductance
             potential = lithium.contact.get(name, 0.0)
             mass += ufl.dot(s, normal) * ufl.dot(v, normal) * self.problem.ds(name)
             load += beta * (phi - potential) * ufl.dot(v, normal) * self.problem.ds(name)
@@ -224,14 +226,21 @@ class Equilibrator:
         for part in flux:
             part.x.array[inner] += value
 
-    def _into_bodies(self, flux: list[Any]) -> NDArray[np.float64]:
-        """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float."""
+    def _into_bodies(self, flux: list[Any], lithium: LithiumPotential) -> NDArray[np.float64]:
+        """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float.
+
+        Of an electrode it is what goes beyond its imposed current.
+        """
         merged = [name for name in self.problem.floating if name in self.problem.fixed]
-        test = ufl.TestFunction(self._nonconforming.space)
+        test, normal = ufl.TestFunction(self._nonconforming.space), ufl.FacetNormal(self.mesh)
         result = np.zeros(len(self._nonconforming.free))
         for name in merged:
-            form = ufl.dot(self._joined(flux), ufl.FacetNormal(self.mesh)) * test * self.problem.ds(name)
-            result += dolfinx.fem.assemble_vector(compile_form(form)).array
+            ds = self.problem.ds(name)
+            through = ufl.dot(self._joined(flux), normal)
+            if imposed := lithium.current.get(name, 0.0):
+                one = dolfinx.fem.Constant(self.mesh, 1.0)
+                through -= dolfinx.fem.Constant(self.mesh, imposed / integrate(one * ds, self.mesh.comm))
+            result += dolfinx.fem.assemble_vector(compile_form(through * test * ds)).array
         return result
 
     def _least_flux(self, source: NDArray[np.float64], into: NDArray[np.float64] | float = 0.0) -> list[Any]:

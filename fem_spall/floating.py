@@ -168,6 +168,14 @@ class Elimination:
                 rest[group.unknowns[group.unknowns < self._map.size_local]] = 0.0
         return total + float(self.comm.allreduce(rest @ rest))
 
+    def impose(self, residual: NDArray[np.float64], currents: dict[str, Any]) -> None:
+        """Take the ``currents`` into merged bodies, (count,) float or one for all, from a residual (n,), in place."""
+        for group in self.bodies:
+            if group.merged and group.name in currents:
+                own = group.unknowns < self._map.size_local
+                each = np.broadcast_to(currents[group.name], group.count) / self._counts[group.name]
+                residual[group.unknowns[own]] -= each[group.body[own]]
+
     def share(self, values: NDArray[Any]) -> None:
         """Give all members of a body their mean, in place, for the owned unknowns (n,).
 

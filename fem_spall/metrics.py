@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.boundary import FARADAY, MOLAR_VOLUME
 from fem_spall.case import Case, length_name
 from fem_spall.crack import cross_section
 from fem_spall.edge_figures import EdgeStudy, exponents, intensity_figures
@@ -27,10 +28,6 @@ __all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_nam
 
 #: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
 BEYOND = 1.2
-#: Molar volume of lithium at 20 °C, m^3/mol: 6.94 g/mol over 0.534 g/cm^3.
-MOLAR_VOLUME = 12.9963e-6
-#: Charge of a mole of electrons, C/mol.
-FARADAY = 96485.33212
 
 
 @dataclass(frozen=True)
@@ -162,6 +159,8 @@ class Evaluation:
     def voltage(self) -> float | None:
         """Potential of the counter over the plating electrode, V, if it has one."""
         face = self.case.electrodes.counter.face
+        if face in self.solution.problem.imposed:
+            return float(self.solution.lithium.floating[face][0])
         if face in self.solution.problem.contact:
             return self.solution.problem.contact[face][1] * self.solution.factor
         law = self.case.electrodes.counter.interface
@@ -171,6 +170,13 @@ class Evaluation:
 
 
 def _cell(e: Evaluation) -> Iterator[Metric]:
+    if e.voltage is not None:
+        driven = e.case.electrodes.counter.drive is not None
+        slope = {"voltage": 1.0} if e.solution.problem.imposed else {"conductance": -e.voltage / e.total_current}
+        yield Metric(
+            "cell_voltage", f"potential of the counter over the plating one, {'found' if driven else 'imposed'}", "V",
+            e.voltage, gradient=slope if driven else {},
+        )  # fmt: skip
     yield Metric(
         "total_current", "current I from the counter into the plating lithium", "A", e.total_current,
         gradient={"total": 1.0},
@@ -202,8 +208,9 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
     resistance = voltage / current
     values = (resistance, resistance * e.cross_section, e.height - e.sigma * e.cross_section * resistance)
     for (name, (definition, unit)), value in zip(definitions.items(), values, strict=True):
-        slope = -resistance / current * {"ohm": 1.0, "ohm*m^2": e.cross_section, "m": -e.sigma * e.cross_section}[unit]
-        yield Metric(name, definition, unit, value, gradient={"conductance": slope})
+        by_voltage = {"ohm": 1.0, "ohm*m^2": e.cross_section, "m": -e.sigma * e.cross_section}[unit] / current
+        goal = {"voltage": by_voltage} if e.solution.problem.imposed else {"conductance": -resistance * by_voltage}
+        yield Metric(name, definition, unit, value, gradient=goal)
 
 
 def _crack(e: Evaluation) -> Iterator[Metric]:

@@ -129,6 +129,8 @@ def _no_rule(case: Case, record: dict[str, Any]) -> str:
         return "the rule is for figures over the mean current density, and another reference is given"
     if any(crack.kind == "round_wall" for crack in case.cracks):
         return "the rule is for a rectangular block, and this one is round"
+    if any(crack.kind == "pores" for crack in case.cracks):
+        return "the rule is for one body at the plating face, and there are many pores"
     if any(crack.kind == "interface_file" for crack in case.cracks):
         return "the crack is the whole plating face, so there is no isolated one"
     return ""

@@ -22,6 +22,7 @@ __all__ = [
     "Angle",
     "AreaResistance",
     "Conductivity",
+    "Current",
     "CurrentDensity",
     "FieldStrength",
     "Length",
@@ -29,7 +30,9 @@ __all__ = [
     "NonNegativeLength",
     "PositiveLength",
     "Potential",
+    "Pressure",
     "Share",
+    "Temperature",
     "Time",
     "Unit",
     "to_si",
@@ -183,10 +186,13 @@ _AREA_RESISTANCE = Unit("ohm*m^2", "500 ohm cm^2", "area-specific resistance")
 _ANGLE = Unit("rad", "52 deg", "angle")
 _TIME = Unit("s", "10 min", "time")
 _MEMORY = Unit("byte", "8 GB", "memory size")
-# What a unit of the wrong dimension is called in a message; the last three are no keys, but likely slips.
+_CURRENT = Unit("A", "1 nA", "current")
+_PRESSURE = Unit("Pa", "5 MPa", "pressure")
+_TEMPERATURE = Unit("K", "303.15 K", "absolute temperature")
+# What a unit of the wrong dimension is called in a message; the last two are no keys, but likely slips.
 _KNOWN = (
     *(_LENGTH, _POTENTIAL, _CONDUCTIVITY, _CURRENT_DENSITY, _FIELD_STRENGTH, _AREA_RESISTANCE, _ANGLE, _TIME, _MEMORY),
-    *(Unit("m^2", "1 um^2", "area"), Unit("A", "1 nA", "current"), Unit("ohm", "1 ohm", "resistance")),
+    *(_CURRENT, _PRESSURE, _TEMPERATURE, Unit("m^2", "1 um^2", "area"), Unit("ohm", "1 ohm", "resistance")),
 )
 
 type Length = Annotated[float, *_annotated(_LENGTH)]
@@ -195,6 +201,9 @@ type NonNegativeLength = Annotated[float, *_annotated(_LENGTH, _non_negative)]
 type Potential = Annotated[float, *_annotated(_POTENTIAL)]
 type Conductivity = Annotated[float, *_annotated(_CONDUCTIVITY)]
 type CurrentDensity = Annotated[float, *_annotated(_CURRENT_DENSITY)]
+type Current = Annotated[float, *_annotated(_CURRENT)]
+type Pressure = Annotated[float, *_annotated(_PRESSURE)]
+type Temperature = Annotated[float, *_annotated(_TEMPERATURE, _positive)]
 type FieldStrength = Annotated[float, *_annotated(_FIELD_STRENGTH)]
 type AreaResistance = Annotated[float, *_annotated(_AREA_RESISTANCE)]
 type Angle = Annotated[float, *_annotated(_ANGLE)]

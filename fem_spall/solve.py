@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
+from fem_spall.kinetics import converge_kinetics
 from fem_spall.system import LithiumPotential, SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
@@ -77,9 +78,24 @@ def solve(problem: ConductionProblem, tolerance: float, start: Solution | None =
     SolveError
         If the iteration does not reach the residual.
     """
-    system = System(problem, start.system if start is not None else None)
+    coarse = start.system if start is not None else None
+    if problem.kinetics:
+        return _solve_kinetics(problem, tolerance, start)
+    system = System(problem, coarse)
     guess = system.raised(start.phi) if start is not None else None
     report, phi, lithium = system.solve(system.given, tolerance, guess)
+    return _evaluate(system, phi, report, lithium)
+
+
+def _solve_kinetics(problem: ConductionProblem, tolerance: float, start: Solution | None) -> Solution:
+    """The solution with its tangent system; ``start`` is of degree 1 for degree 2, or of another current."""
+    begin, coarse = None, None
+    if start is not None:
+        phi = dolfinx.fem.Function(problem.space)
+        phi.interpolate(start.phi)
+        begin = phi, start.lithium
+        coarse = start.system if problem.degree > start.problem.degree else start.system.coarse
+    system, report, phi, lithium = converge_kinetics(problem, coarse, tolerance, begin)
     return _evaluate(system, phi, report, lithium)
 
 
@@ -102,7 +118,11 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
-    net = [float(np.abs(system.net_currents(phi, lithium, name)).max()) for name in problem.floating]
+    net = [
+        float(np.abs(system.net_currents(phi, lithium, name)).max())
+        for name in problem.floating
+        if name not in problem.imposed
+    ]
     return Solution(
         system, phi, report, lithium, gathered,
         bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,

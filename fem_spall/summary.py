@@ -67,7 +67,8 @@ def _settings(case: Case) -> Iterator[tuple[str, str]]:
     plating = electrodes.plating
     yield "plating", f"{plating.face} at {plating.potential * 1e3:.4g} mV, {_law(plating.interface)}"
     drive, potential = electrodes.counter.drive, electrodes.counter.potential
-    given = f"mean current density {drive.current_density / 10:.4g} mA/cm^2" if drive is not None else ""
+    density = drive.through(area) / area if drive is not None else 0.0
+    given = f"mean current density {density / 10:.4g} mA/cm^2" if drive is not None else ""
     given = f"at {potential * 1e3:.4g} mV" if potential is not None else given
     yield "counter", f"{electrodes.counter.face} {given}, {_law(electrodes.counter.interface)}"
     yield "side walls", ", ".join(f"{face}: {_law(law)}" for face, law in case.walls.items()) or "no flux"

@@ -5,7 +5,7 @@ One system serves the potential itself and the duals of its goals, with one set-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,7 @@ class SolveReport:
     iterations: int
     true_residual: float
     ranks: int
+    newton_steps: int = 0  # of nonlinear interfaces
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class LithiumPotential:
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
     floating: dict[str, Floats] = field(default_factory=dict)
+    current: dict[str, Any] = field(default_factory=dict)  # imposed on what floats, program units
 
 
 class System:
@@ -87,7 +89,8 @@ class System:
             dofs.append(own)
         self.fixed = np.unique(np.concatenate(dofs)) if dofs else np.empty(0, dtype=np.int32)
         lifted.x.scatter_forward()
-        self.given = LithiumPotential(lifted, {name: value for name, (_, value) in problem.contact.items()})
+        contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
+        self.given = LithiumPotential(lifted, contact, current=problem.imposed)
         self.stiffness = Stiffness(problem) if problem.degree == 2 else None
         self.elimination = elimination_of(problem, space, self.fixed)
 
@@ -150,20 +153,30 @@ class System:
     def through(self, name: str, phi: Any, potential: Any) -> Floats:
         """∫ (φ − φ_Li) v / R ds over one surface for the owned unknowns; collective.
 
-        ``potential`` of the lithium, V, is a number or a function of the system's space.
+        ``potential`` of the lithium, V, is a number, a function of the system's space, or an expression.
         """
-        number = isinstance(potential, (int, float))
-        if self.stiffness is None:
-            if number:
-                potential = dolfinx.fem.Constant(self.problem.mesh.mesh, float(potential))
-            v = ufl.TestFunction(self.problem.space)
-            return self._assembled(self.problem.contact_term(name, phi - potential, v))
-        return self.stiffness.through(name, phi.x.array - (potential if number else potential.x.array))
+        if isinstance(potential, (int, float)):
+            if self.stiffness is not None:
+                return self.stiffness.through(name, phi.x.array - potential)
+            potential = dolfinx.fem.Constant(self.problem.mesh.mesh, float(potential))
+        elif self.stiffness is not None and isinstance(potential, dolfinx.fem.Function):
+            return self.stiffness.through(name, phi.x.array - potential.x.array)
+        return self._assembled(self.problem.contact_term(name, phi - potential, ufl.TestFunction(self.problem.space)))
 
     def _assembled(self, form: Any) -> Floats:
         vector = dolfinx.fem.assemble_vector(compile_form(form))
         vector.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(vector.array[: self.owned])
+
+    def piece_currents(
+        self, phi: Any, lithium: LithiumPotential, pieces: tuple[NDArray[np.int32], NDArray[np.int32], int]
+    ) -> NDArray[np.float64]:
+        """Current into each piece of a surface of fixed potential, program units, (pieces,) float; collective."""
+        unknowns, body, count = pieces
+        own = unknowns < self.owned
+        reaction = self._charge(phi, lithium)[unknowns[own]]
+        sums = np.bincount(body[own], reaction, minlength=count).astype(float)
+        return np.asarray(self.problem.mesh.comm.allreduce(sums))
 
     def solve(
         self, lithium: LithiumPotential, tolerance: float, guess: Any = None
@@ -185,19 +198,20 @@ class System:
             If the iteration does not reach the residual.
         """
         right = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
-        scale = self._norm(right)
+        scale, size = self.defect(lithium.fixed, lithium), self._norm(right)
         start = None
         if guess is not None:
             start = guess.x.array[: self.owned] - lithium.fixed.x.array[: self.owned]
             start[self._owned_fixed] = 0.0
         correction, iterations = np.zeros(self.owned), 0
-        if scale > 0:
-            correction, iterations = self._solver.solve(right, start, tolerance * MARGIN, MOST_ITERATIONS)
+        if size > 0:
+            wanted = tolerance * MARGIN * scale / size
+            correction, iterations = self._solver.solve(right, start, wanted, MOST_ITERATIONS)
         phi = dolfinx.fem.Function(self.problem.space, name="potential_V")
         phi.x.array[: self.owned] = correction + lithium.fixed.x.array[: self.owned]
         phi.x.scatter_forward()
         found = self._taken(phi, lithium)
-        true = self._norm(self._residual(phi, found)) / scale if scale > 0 else 0.0
+        true = self.defect(phi, found) / scale if scale > 0 else 0.0
         space = self.problem.space
         report = SolveReport(
             self.problem.degree, space.dofmap.index_map.size_global, iterations, true, space.mesh.comm.size
@@ -214,27 +228,49 @@ class System:
         """The potentials of the lithium with those that isolated bodies take at a potential: no net current."""
         if self.elimination is None:
             return lithium
-        contact, floating = dict(lithium.contact), {}
+        floating = {}
         for group in self.elimination.bodies:
             if group.merged:
                 floating[group.name] = self.elimination.means(group, phi.x.array)
+            else:
+                net = self.through(group.name, phi, lithium.contact.get(group.name, 0.0))
+                beyond = self.elimination.sums(group, net) - lithium.current.get(group.name, 0.0)
+                floating[group.name] = beyond / self.elimination.sums(group, self._walls[group.name])
+        return self.with_bodies(replace(lithium, floating=floating))
+
+    def with_bodies(self, lithium: LithiumPotential) -> LithiumPotential:
+        """The same with the potentials of the bodies added to those behind resistances."""
+        contact = dict(lithium.contact)
+        for group in self.elimination.bodies if self.elimination is not None else ():
+            if group.merged:
                 continue
-            given = contact.get(group.name, 0.0)
-            net, wall = self.through(group.name, phi, given), self._walls[group.name]
-            values = self.elimination.sums(group, net) / self.elimination.sums(group, wall)
-            floating[group.name] = values
-            own = dolfinx.fem.Function(self.problem.space)
-            own.x.array[:] = given if isinstance(given, (int, float)) else given.x.array
-            own.x.array[group.unknowns] += values[group.body]
+            own, given = self.problem.on_bodies(group.name, lithium.floating[group.name]), contact.get(group.name, 0.0)
+            if isinstance(given, (int, float, dolfinx.fem.Function)):
+                own.x.array[:] += given if isinstance(given, (int, float)) else given.x.array
+            else:
+                own = given + own
             contact[group.name] = own
-        return LithiumPotential(lithium.fixed, contact, floating)
+        return replace(lithium, contact=contact)
+
+    def load(self) -> float:
+        """Norm of the residual of the given potentials alone: what residuals are measured by."""
+        return self.defect(self.given.fixed, self.given)
+
+    def defect(self, phi: Any, lithium: LithiumPotential) -> float:
+        """Norm of the residual of a potential with that of the lithium, bodies included."""
+        square = self._norm(self._residual(phi, lithium)) ** 2
+        for group in self.elimination.bodies if self.elimination is not None else ():
+            if not group.merged:
+                beyond = self.net_currents(phi, lithium, group.name) - lithium.current.get(group.name, 0.0)
+                square += float((beyond**2).sum())
+        return float(np.sqrt(square))
 
     def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> Floats:
         """Current into each isolated body behind a surface, program units, (bodies,) float; collective."""
         assert self.elimination is not None
         group = next(group for group in self.elimination.bodies if group.name == name)
         if group.merged:
-            return self.elimination.sums(group, self._residual(phi, lithium))
+            return self.elimination.sums(group, self._charge(phi, lithium))
         return self.elimination.sums(group, self.through(name, phi, lithium.contact.get(name, 0.0)))
 
     @property
@@ -258,10 +294,17 @@ class System:
 
     def _residual(self, phi: Any, lithium: LithiumPotential) -> Floats:
         """B − Aφ over the owned unknowns, zero on the fixed ones; on a body its sum counts.  Collective."""
+        result = self._charge(phi, lithium)
+        result[self._owned_fixed] = 0.0
+        if self.elimination is not None:
+            self.elimination.impose(result, lithium.current)
+        return result
+
+    def _charge(self, phi: Any, lithium: LithiumPotential) -> Floats:
+        """B − Aφ over the owned unknowns; collective."""
         result = self.reaction(phi)
         for name in self.problem.contact:
             result -= self.through(name, phi, lithium.contact.get(name, 0.0))
-        result[self._owned_fixed] = 0.0
         return result
 
 
@@ -327,30 +370,6 @@ def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int
         return None
     bodies = []
     for name in problem.floating:
-        facets, piece, count = problem.mesh.bodies(name)
-        unknowns, body = _unknowns_by_piece(space, facets, piece)
+        unknowns, body, count = problem.pieces(name, space)
         bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
     return Elimination(space.dofmap.index_map, bodies, fixed)
-
-
-def _unknowns_by_piece(
-    space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
-    topology, dofmap = space.mesh.topology, space.dofmap
-    topology.create_connectivity(2, 3)
-    topology.create_connectivity(3, 2)
-    to_cell = topology.connectivity(2, 3)
-    cells = to_cell.array[to_cell.offsets[facets]]
-    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
-    closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
-    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
-    # A rank may own an unknown without having any facet that it lies on.
-    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
-    for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
-        vector.array[:] = 0.0
-        vector.array[on] = values[:, None]
-        vector.scatter_reverse(dolfinx.la.InsertMode.add)
-        vector.scatter_forward()
-    unknowns = np.nonzero(count.array)[0].astype(np.int32)
-    return unknowns, (np.rint(total.array[unknowns] / count.array[unknowns]) - 1).astype(np.int32)

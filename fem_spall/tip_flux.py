@@ -96,9 +96,13 @@ def _judged(arrays: MeshArrays, found: list[tuple[float, int, str]], radii: dict
 def _normal_density(solution: Solution, name: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Current density through the surface, (n,) A/m^2, from rows of E, V/m, and φ, V."""
     problem = solution.problem
+    if name in problem.kinetics:
+        law, lithium = problem.kinetics[name]
+        return np.asarray(law.density(mean[:, 3] - lithium - law.shift))
     if name in problem.contact:
         conductance, lithium = problem.contact[name]
-        return conductance * problem.reference_conductivity / problem.mesh.unit * (mean[:, 3] - lithium)
+        drop = mean[:, 3] - lithium - problem.offset.get(name, 0.0)
+        return np.asarray(conductance * problem.reference_conductivity / problem.mesh.unit * drop)
     field = mean[:, :3]
     size = np.linalg.norm(field, axis=1)
     through = np.einsum("ni,ij,nj->n", field, problem.conductivity * problem.reference_conductivity, field)

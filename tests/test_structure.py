@@ -34,8 +34,9 @@ LAYERS = (
     ("conduction", "floating"),
     ("matrix_free",),
     ("system",),
+    ("kinetics",),
     ("solve",),
-    ("equilibrate", "surface_flux", "forces", "tip_flux"),
+    ("equilibrate", "surface_flux", "forces", "tip_flux", "leaking"),
     ("edges", "metric"),
     ("intensity",),
     ("edge_figures",),
@@ -53,13 +54,16 @@ LAYERS = (
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
 FINITE_ELEMENTS = {
+    "accuracy",
     "mesh.tagged",
     "conduction",
     "floating",
     "matrix_free",
+    "kinetics",
     "system",
     "solve",
     "forces",
+    "leaking",
     "tip_flux",
     "equilibrate",
     "output.fields",

@@ -12,6 +12,7 @@ from fem_spall.crack.interface_file import InterfaceFile
 from fem_spall.crack.patch import Patch
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.pore import Pore
+from fem_spall.crack.pores import Pores
 from fem_spall.crack.round_wall import RoundWall, cross_section
 from fem_spall.crack.spall import Spall
 from fem_spall.crack.spheroid import Spheroid
@@ -29,6 +30,6 @@ __all__ = [
 ]
 
 CrackKind = Annotated[
-    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Patch | RoundWall,
+    SurfaceFile | InterfaceFile | Spall | Penny | Spheroid | Blade | Pore | Pores | Patch | RoundWall,
     Field(discriminator="kind"),
 ]

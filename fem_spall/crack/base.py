@@ -130,14 +130,14 @@ class Crack(Model):
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")
     contents: Literal["lithium", "void"] = "lithium"
-    contact: Literal["plating", "isolated"] = "plating"
+    contact: Literal["plating", "isolated", "leaking"] = "plating"
     interface: InterfaceLaw = FixedPotential()
 
     @model_validator(mode="after")
     def _a_void_conducts_nothing(self) -> Self:
         if self.contents == "void" and not isinstance(self.interface, FixedPotential):
             raise ValueError("a void has no interface to lithium. Leave interface out, or set contents to lithium")
-        if self.contact == "isolated":
+        if self.contact != "plating":
             if self.contents == "void":
                 raise ValueError("a void has no contact. Leave contact out, or set contents to lithium")
             if self.interface.kind == "exact_potential":

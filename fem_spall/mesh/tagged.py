@@ -55,6 +55,17 @@ class TaggedMesh:
         at = np.searchsorted(vertices, self.input_vertex()[nodes])
         return facets, piece[at] if facets.size else facets, int(piece.max(initial=-1)) + 1
 
+    def volumes(self, name: str) -> NDArray[np.float64]:
+        """Volume that each connected piece of a surface, inside the block, encloses, (pieces,) float, m^3."""
+        found = None
+        if self.arrays is not None:
+            corners = self.arrays.facets[self.arrays.tags == self.names[name], :3]
+            vertices, piece = _pieces(corners)
+            a, b, c = np.moveaxis(self.arrays.points[corners] * self.unit, 1, 0)
+            inside = np.einsum("ij,ij->i", a, np.cross(b, c)) / 6
+            found = np.abs(np.bincount(piece[np.searchsorted(vertices, corners[:, 0])], inside))
+        return np.asarray(self.comm.bcast(found))
+
     def input_vertex(self) -> NDArray[np.int64]:
         """Node number in the arrays of each local geometry node."""
         return np.asarray(self.mesh.geometry.input_global_indices)
