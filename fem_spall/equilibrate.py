@@ -210,21 +210,29 @@ class Equilibrator:
 
     def _balance_within(self, flux: list[Any]) -> None:
         """Remove from ∇·s what has no mean, by the three functions that a cell has for itself."""
-        inner = self._space.dofmap.list[: self.cells, 12:]
+        sign, matrix = self._balancing
         result = self._divergence(flux)
+        value = sign[:, None] * ((result - result.mean(axis=1, keepdims=True)) @ matrix)
+        for part in flux:
+            part.x.array[self._space.dofmap.list[: self.cells, 12:]] -= value
+
+    @cached_property
+    def _balancing(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sign of each cell's orientation and the matrix (4, 3) from a divergence without mean to the cell's functions.
+
+        ∫ ∇·s q dx is the same in all cells but for the sign, since s is mapped contravariantly; curved cells too.
+        """
+        inner = self._space.dofmap.list[: self.cells, 12:]
         probe = dolfinx.fem.Function(self._space)
         columns = []
         for i in range(3):
             probe.x.array[:] = 0.0
             probe.x.array[inner[:, i]] = 1.0
             columns.append(self._divergence([probe]))
-        matrix = np.stack(columns, axis=2)
-        matrix -= matrix.mean(axis=1, keepdims=True)
-        right = result - result.mean(axis=1, keepdims=True)
-        normal = np.einsum("cij,cik->cjk", matrix, matrix)
-        value = -np.linalg.solve(normal, np.einsum("cij,ci->cj", matrix, right)[:, :, None])[:, :, 0]
-        for part in flux:
-            part.x.array[inner] += value
+        if self.cells == 0:
+            return np.empty(0), np.zeros((4, 3))
+        first = np.stack([column[0] - column[0].mean() for column in columns], axis=1)
+        return np.sign(columns[0] @ columns[0][0]), np.linalg.pinv(first).T
 
     def _into_bodies(self, flux: list[Any], lithium: LithiumPotential) -> NDArray[np.float64]:
         """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float.
