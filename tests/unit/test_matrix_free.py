@@ -15,14 +15,18 @@ import pytest
 from fem_spall.conduction import ConductionProblem, formulate
 from fem_spall.errors import SetupError
 from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
-from fem_spall.kernels import Kernels
+from fem_spall.kernels import LANES, Kernels
 from fem_spall.matrix_free import Stiffness
 from fem_spall.mesh.tagged import distribute
+from fem_spall.progress import Silent
 from fem_spall.solve import solve
+from fem_spall.stage import solve_stage
 from tests.solids import block_mesh, case_of
 
 ANISOTROPIC = [["0.3 S/m", "0.04 S/m", "-0.02 S/m"], ["0.04 S/m", "0.05 S/m", "0.01 S/m"],
                ["-0.02 S/m", "0.01 S/m", "0.2 S/m"]]  # fmt: skip
+#: Forms and expressions that a run with error bars compiles for both degrees, with one crack at a fixed potential.
+MOST_FORMS = 17
 MESHES: dict[str, dict[str, Any]] = {
     "straight": {},
     "curved": {"order": 2, "bend": 0.03},
@@ -81,6 +85,35 @@ def test_degree_2_takes_few_products_and_no_matrix() -> None:
         assert second.system.stiffness.products <= 5 * second.report.iterations + 15
     assert max(iterations) < 20
     assert iterations[1] <= iterations[0] + 3
+
+
+def test_an_operator_reads_few_bytes() -> None:
+    """Bug: geometry is stored per quadrature point, or the map of the unknowns is copied."""
+    stiffness = Stiffness(problem_on({}))
+    batches = -(-stiffness.cells // LANES)
+    assert stiffness.stored_bytes == 40 * stiffness.cells + 48 * LANES * batches
+    assert stiffness.unknowns.base is not None, "a view of the map that the space has anyway"
+    curved = Stiffness(problem_on(MESHES["curved"]))
+    assert curved.stored_bytes == stiffness.stored_bytes + 440 * curved.curved.size
+
+
+def test_a_run_compiles_few_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: each surface, goal or degree compiles forms of its own, and the first run of a user takes a minute."""
+    modules = set()
+    for name in ("form", "Expression"):
+        make = getattr(dolfinx.fem, name)
+
+        def counted(*arguments: Any, make: Any = make, **options: Any) -> Any:
+            made = make(*arguments, **options)
+            modules.add(getattr(made, "module", None) or made._code)
+            return made
+
+        monkeypatch.setattr(dolfinx.fem, name, counted)
+    crack = {"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}
+    record = solve_stage(case_of(cracks=[crack]), block_mesh((4, 3, 4), crack="a"), MPI.COMM_SELF, tmp_path, Silent())
+    assert record is not None
+    assert 0 < len(modules) <= MOST_FORMS
+    assert record["solve"]["bytes_per_unknown"] == record["memory"]["bytes_per_unknown"] > 0
 
 
 def test_kernels_check_their_arrays() -> None:
