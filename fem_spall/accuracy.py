@@ -130,13 +130,7 @@ def _dual_data(solution: Solution, weights: dict[str, NDArray[np.float64]]) -> L
     coarse = system.coarse if system.coarse is not None else system
 
     def function(values: NDArray[np.float64]) -> Any:
-        at_vertices = scatter(solution.problem, coarse.problem.space, values)
-        if coarse is system:
-            return at_vertices
-        raised = dolfinx.fem.Function(system.problem.space)
-        (system.prolongation @ at_vertices.x.petsc_vec).copy(raised.x.petsc_vec)
-        raised.x.scatter_forward()
-        return raised
+        return system.raised(scatter(solution.problem, coarse.problem.space, values))
 
     made = {key: function(values) for key, values in weights.items()}
     return LithiumPotential(made.pop(""), made)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fem_spall.kernels import compiler
+
 __all__ = ["CHECKS", "Check", "Finding", "examine", "package_of"]
 
 #: Debian package of each shared library that the wheels of gmsh and VTK expect of the system.
@@ -121,7 +123,7 @@ def _python() -> str:
 
 def _compiler() -> str:
     """Variational forms are compiled at run time, so a compiler that also links is needed."""
-    name = os.environ.get("CC") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    name = compiler()
     cure = "Install a C compiler (Debian: apt-get install gcc libc6-dev), or set CC"
     if name is None:
         raise Problem("no C compiler found", cure)

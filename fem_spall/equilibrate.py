@@ -49,6 +49,7 @@ class Equilibrator:
     def __init__(self, system: System) -> None:
         self.problem = system.problem
         self.mesh = system.problem.mesh.mesh
+        self._stiffness = system.stiffness
         degree = system.problem.degree
         element = basix.ufl.element
         self._space = dolfinx.fem.functionspace(self.mesh, element("RT", "tetrahedron", degree))
@@ -117,12 +118,7 @@ class Equilibrator:
 
     def _mean_of_sides(self, phi: Any) -> list[Any]:
         """−σ∇φ with the mean normal flux on each facet; a second function where sheets have two faces."""
-        expression = compile_expression(-ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points)
-        order = np.arange(self.cells, dtype=np.int32)
-        # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
-        sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
-        sides[0].interpolate(expression, cells0=order[::-1].copy())
-        sides[1].interpolate(expression, cells0=order)
+        sides = self._either_side(phi)
         mean = dolfinx.fem.Function(self._space)
         mean.x.array[:] = (sides[0].x.array + sides[1].x.array) / 2
         count = dolfinx.la.vector(mean.x.index_map, 1)
@@ -139,6 +135,40 @@ class Equilibrator:
             side.x.array[:] = mean.x.array
             side.x.array[own] = kept
         return sides
+
+    def _either_side(self, phi: Any) -> list[Any]:
+        """−σ∇φ with the normal flux of the last and of the first cell at each facet."""
+        order = np.arange(self.cells, dtype=np.int32)
+        sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
+        if self._stiffness is not None:
+            # On straight-sided cells the flux is linear, so its moments are a matrix times its values at the vertices.
+            values = self._stiffness.fluxes(phi.x.array).reshape(self.cells, 12) @ self._moments
+            self.mesh.topology.create_entity_permutations()
+            permutations = self.mesh.topology.get_cell_permutation_info()
+            self._space.element.Tt_inv_apply(values.reshape(-1), permutations, 1)
+            unknowns = self._space.dofmap.list[: self.cells]
+            # Flat, since NumPy may go through a reversed array of two dimensions from its end.
+            sides[0].x.array[unknowns[::-1].ravel()] = values[::-1].ravel()
+            sides[1].x.array[unknowns.ravel()] = values.ravel()
+            order = self._stiffness.curved
+        if order.size:
+            expression = compile_expression(
+                -ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points
+            )
+            # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
+            sides[0].interpolate(expression, cells0=order[::-1].copy())
+            sides[1].interpolate(expression, cells0=order)
+        return sides
+
+    @cached_property
+    def _moments(self) -> NDArray[np.float64]:
+        """Unknowns of the reference cell, (12, n), of linear fluxes with the value 1 of one component at one vertex."""
+        element = self._space.element.basix_element
+        x, y, z = element.points.T
+        hats = np.stack([1 - x - y - z, x, y, z])
+        return np.concatenate(
+            [element.interpolation_matrix.reshape(-1, 3, len(x))[:, i] @ hats.T for i in range(3)], axis=1
+        ).T
 
     def _set_boundary(self, flux: list[Any], phi: Any, lithium: LithiumPotential) -> None:
         """No flux through insulating facets, β(φ − φ_Li) through those with a resistance."""
@@ -180,21 +210,29 @@ class Equilibrator:
 
     def _balance_within(self, flux: list[Any]) -> None:
         """Remove from ∇·s what has no mean, by the three functions that a cell has for itself."""
-        inner = self._space.dofmap.list[: self.cells, 12:]
+        sign, matrix = self._balancing
         result = self._divergence(flux)
+        value = sign[:, None] * ((result - result.mean(axis=1, keepdims=True)) @ matrix)
+        for part in flux:
+            part.x.array[self._space.dofmap.list[: self.cells, 12:]] -= value
+
+    @cached_property
+    def _balancing(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sign of each cell's orientation and the matrix (4, 3) from a divergence without mean to the cell's functions.
+
+        ∫ ∇·s q dx is the same in all cells but for the sign, since s is mapped contravariantly; curved cells too.
+        """
+        inner = self._space.dofmap.list[: self.cells, 12:]
         probe = dolfinx.fem.Function(self._space)
         columns = []
         for i in range(3):
             probe.x.array[:] = 0.0
             probe.x.array[inner[:, i]] = 1.0
             columns.append(self._divergence([probe]))
-        matrix = np.stack(columns, axis=2)
-        matrix -= matrix.mean(axis=1, keepdims=True)
-        right = result - result.mean(axis=1, keepdims=True)
-        normal = np.einsum("cij,cik->cjk", matrix, matrix)
-        value = -np.linalg.solve(normal, np.einsum("cij,ci->cj", matrix, right)[:, :, None])[:, :, 0]
-        for part in flux:
-            part.x.array[inner] += value
+        if self.cells == 0:
+            return np.empty(0), np.zeros((4, 3))
+        first = np.stack([column[0] - column[0].mean() for column in columns], axis=1)
+        return np.sign(columns[0] @ columns[0][0]), np.linalg.pinv(first).T
 
     def _into_bodies(self, flux: list[Any], lithium: LithiumPotential) -> NDArray[np.float64]:
         """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float.
@@ -213,7 +251,7 @@ class Equilibrator:
             result += dolfinx.fem.assemble_vector(compile_form(through * test * ds)).array
         return result
 
-    def _least_flux(self, source: NDArray[np.float64], into: NDArray[np.float64]) -> list[Any]:
+    def _least_flux(self, source: NDArray[np.float64], into: NDArray[np.float64] | float = 0.0) -> list[Any]:
         """Flux of lowest degree with ∮ s·n = source in each cell, as functions of the full space.
 
         Through the wall of an isolated body it takes back what goes ``into`` it.
@@ -317,7 +355,7 @@ class _Nonconforming:
             sizes = (index_map.size_local, index_map.size_global)
         else:
             number, sizes = self._elimination.number, self._elimination.sizes
-            self._transfer = self._elimination.transfer()
+            self._transfer = self._elimination.transfer
         matrix = matrix_of(comm, (sizes, sizes), number[rows], number[columns], values)
         if self._elimination is not None and any(not group.merged for group in self._elimination.bodies):
             matrix.axpy(1.0, self._elimination.coupling(walls))
@@ -328,7 +366,7 @@ class _Nonconforming:
         ksp.setTolerances(rtol=TOLERANCE, atol=1e-300, max_it=1000)
         return ksp
 
-    def solve(self, source: NDArray[np.float64], into: NDArray[np.float64]) -> NDArray[np.float64]:
+    def solve(self, source: NDArray[np.float64], into: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Potential w at the facets of each cell, (cells, 4) float."""
         load = self._function.x
         load.array[:] = into

@@ -22,20 +22,18 @@ petsc4py.init(["fem-spall", "-skip_petscrc", "-no_signal_handler"])
 import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
 import dolfinx.fem.petsc  # noqa: E402
-import platformdirs  # noqa: E402
 import ufl  # noqa: E402
 from ffcx.options import FFCX_DEFAULT_OPTIONS  # noqa: E402
 from petsc4py import PETSc  # noqa: E402
+
+from fem_spall.kernels import cache_folder  # noqa: E402
 
 __all__ = ["MPI", "PETSc", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache", "integrate", "ufl"]
 
 
 def form_cache() -> Path:
     """Folder of the compiled forms, made if absent; ``FEM_SPALL_CACHE`` moves it."""
-    base = os.environ.get("FEM_SPALL_CACHE") or platformdirs.user_cache_dir("fem-spall")
-    folder = Path(base) / f"forms-{dolfinx.__version__}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return cache_folder(f"forms-{dolfinx.__version__}")
 
 
 def _clear_stale() -> None:

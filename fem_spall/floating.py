@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ class Elimination:
         """Local and global number of unknowns that are left."""
         return self.size_local, self.size_global
 
+    @cached_property
     def transfer(self) -> Any:
         """Matrix T that writes the unknowns of the space in those that are left."""
         own = np.arange(self._map.size_local, dtype=np.int32)
@@ -138,26 +140,65 @@ class Elimination:
             )
         )
 
-    def own_hubs(self, other: Elimination) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the bodies that this rank holds, here and in the elimination of another space."""
-        mine = [(h >= self._first) & (h < self._first + self.size_local) for h in self.hubs.values()]
-        pairs = [(h[m], other.hubs[name][m]) for (name, h), m in zip(self.hubs.items(), mine, strict=True)]
-        here, there = zip(*pairs, strict=True)
-        return np.concatenate(here), np.concatenate(there)
+    def means(self, group: Body, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over the unknowns of each body's wall, on all ranks, (count,) float."""
+        return self.sums(group, values) / self._counts[group.name]
 
-    def put(self, vector: Any, group: Body, values: NDArray[np.float64]) -> None:
-        """Write the values of the bodies, (count,) float, into a vector of the unknowns that are left."""
-        at = self.hubs[group.name] - self._first
-        mine = (at >= 0) & (at < self.size_local)
-        vector.array[at[mine]] = values[mine]
+    @cached_property
+    def _counts(self) -> dict[str, NDArray[np.float64]]:
+        one = np.ones(self._map.size_local)
+        return {group.name: self.sums(group, one) for group in self.bodies}
 
-    def take(self, vector: Any, group: Body) -> NDArray[np.float64]:
-        """Values of the bodies on all ranks, (count,) float, from a vector of the unknowns that are left."""
-        at = self.hubs[group.name] - self._first
-        mine = (at >= 0) & (at < self.size_local)
-        values = np.zeros(group.count)
-        values[mine] = vector.array[at[mine]]
-        return np.asarray(self.comm.allreduce(values))
+    @cached_property
+    def members(self) -> NDArray[np.float64]:
+        """Number of unknowns that are one with each owned unknown, itself included, (n,) float."""
+        result = np.ones(self._map.size_local)
+        for group in self.bodies:
+            if group.merged:
+                own = group.unknowns < self._map.size_local
+                result[group.unknowns[own]] = self._counts[group.name][group.body[own]]
+        return result
+
+    def square(self, values: NDArray[np.float64]) -> float:
+        """Sum of the squares of a residual (n,) over the unknowns that are left: of a body its sum counts."""
+        rest, total = values.copy(), 0.0
+        for group in self.bodies:
+            if group.merged:
+                total += float((self.sums(group, values) ** 2).sum())
+                rest[group.unknowns[group.unknowns < self._map.size_local]] = 0.0
+        return total + float(self.comm.allreduce(rest @ rest))
+
+    def impose(self, residual: NDArray[np.float64], currents: dict[str, Any]) -> None:
+        """Take the ``currents`` into merged bodies, (count,) float or one for all, from a residual (n,), in place."""
+        for group in self.bodies:
+            if group.merged and group.name in currents:
+                own = group.unknowns < self._map.size_local
+                each = np.broadcast_to(currents[group.name], group.count) / self._counts[group.name]
+                residual[group.unknowns[own]] -= each[group.body[own]]
+
+    def share(self, values: NDArray[Any]) -> None:
+        """Give all members of a body their mean, in place, for the owned unknowns (n,).
+
+        Residuals shared out like this have the same products with potentials that are constant on bodies as T'r with
+        the unknowns that are left: T'AT is to share after A.
+        """
+        for group in self.bodies:
+            if group.merged:
+                own = group.unknowns < self._map.size_local
+                values[group.unknowns[own]] = self.means(group, values)[group.body[own]]
+
+    def release(self, x: NDArray[Any], y: NDArray[Any], walls: dict[str, NDArray[np.float64]]) -> None:
+        """Take from y = Ax, in place, the current that the potentials of bodies behind a resistance would take back.
+
+        The body's potential is eliminated: with w = ∫ β v ds of ``walls`` A becomes A − ww'/Σw.
+        """
+        for group in self.bodies:
+            if not group.merged:
+                own = group.unknowns < self._map.size_local
+                wall = walls[group.name]
+                mean = self.sums(group, wall * x) / self.sums(group, wall)
+                at = group.unknowns[own]
+                y[at] -= (wall[at] * mean[group.body[own]]).astype(y.dtype)
 
 
 def matrix_of(

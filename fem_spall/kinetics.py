@@ -69,7 +69,7 @@ def converge_kinetics(
         if history[-1] <= tolerance:
             _refuse_beyond(problem, drops)
             return system, _report(system, history, iterations), phi, found
-        report, phi, lithium = system.solve(system.given, max(tolerance * INNER, 1e-13), (phi.x.petsc_vec, found))
+        report, phi, lithium = system.solve(system.given, max(tolerance * INNER, 1e-13), phi)
         iterations += report.iterations
     raise SolveError(
         5, "kinetics", f"the residual must fall below {tolerance:g}; got {history[-1]:.1e} after {STEPS} Newton steps",
@@ -80,7 +80,7 @@ def converge_kinetics(
 def _report(system: System, history: list[float], iterations: int) -> SolveReport:
     space = system.problem.space
     return SolveReport(
-        system.problem.degree, space.dofmap.index_map.size_global, 2, iterations, history[-1], space.mesh.comm.size,
+        system.problem.degree, space.dofmap.index_map.size_global, iterations, history[-1], space.mesh.comm.size,
         len(history) - 1,
     )  # fmt: skip
 

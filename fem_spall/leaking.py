@@ -134,8 +134,7 @@ def _settled(
             return {name: (lithium.floating[name], growth[name] * amperes) for name in names}
         before = growth
         given: dict[str, Any] = {**system.given.current, **growth}
-        guess = (phi.x.petsc_vec.copy(), lithium)
-        _, phi, lithium = system.solve(replace(system.given, current=given), tolerance, guess)
+        _, phi, lithium = system.solve(replace(system.given, current=given), tolerance, phi)
     raise SolveError(
         7, "leaking pores", f"the ionic and the electronic field do not settle in {TURNS} turns",
         "lower electrolyte.electronic_conductivity",
@@ -151,7 +150,7 @@ class _Electronic:
         electrodes = case.electrodes
         behind: dict[str, Any] = {electrodes.plating.face: electrodes.plating.interface}
         behind |= {c.name: c.interface for c in case.cracks if c.contents == "lithium" and c.contact == "plating"}
-        potentials: dict[str, float] = {name: 0.0 for name, law in behind.items() if law.kind != "no_flux"}
+        potentials: dict[str, float] = {str(name): 0.0 for name, law in behind.items() if law.kind != "no_flux"}
         potentials[electrodes.counter.face] = voltage
         floating = [name for name in ionic.floating if name not in ionic.imposed]
         self.names, self.ratio = tuple(names), value / ionic.reference_conductivity

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
-from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
+from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.kinetics import converge_kinetics
 from fem_spall.system import LithiumPotential, SolveReport, System
 
@@ -84,7 +84,7 @@ def solve(problem: ConductionProblem, tolerance: float, start: Solution | None =
     if problem.kinetics:
         return _solve_kinetics(problem, tolerance, start)
     system = System(problem, coarse)
-    guess = (system.prolongation @ start.phi.x.petsc_vec, start.lithium) if start is not None else None
+    guess = system.raised(start.phi) if start is not None else None
     report, phi, lithium = system.solve(system.given, tolerance, guess)
     return _evaluate(system, phi, report, lithium)
 
@@ -103,31 +103,19 @@ def _solve_kinetics(problem: ConductionProblem, tolerance: float, start: Solutio
 
 def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPotential) -> Solution:
     """Reactions, power and moments of a potential."""
-    problem, coarse = system.problem, system.coarse
+    problem, owned = system.problem, system.owned
     space, comm = problem.space, problem.mesh.comm
-    v = ufl.TestFunction(space)
     scale = problem.current_scale
-    current = _assembled(-problem.bulk(phi, v))
-    owned = space.dofmap.index_map.size_local
-    height = dolfinx.fem.Function(space)
-    height.interpolate(lambda x: x[2])
-    conducting = _on_conductors(problem)
-    reaction = np.where(conducting[:owned], current.array, 0.0)
-    by_surface = {name: _assembled(problem.contact_term(name, phi - lithium.contact[name], v))
-                  for name in problem.contact}  # fmt: skip
-    fixed = current.copy()
-    fixed.array[:] = reaction
-    for vector in by_surface.values():
-        fixed.axpy(-1.0, vector)
-    vertex_space = coarse.problem.space if coarse is not None else space
-    gathered = {}
-    for name, vector in {"": fixed, **by_surface}.items():
-        if coarse is not None:
-            at_vertices = system.prolongation.createVecRight()
-            system.prolongation.multTranspose(vector, at_vertices)
-            vector = at_vertices
-        gathered[name] = gather(problem, vertex_space, vector.array * scale)
-    sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height.x.array[:owned]).sum()]))
+    height = space.tabulate_dof_coordinates()[:owned, 2]
+    reaction = np.where(_on_conductors(problem)[:owned], system.reaction(phi), 0.0)
+    by_surface = {name: system.through(name, phi, lithium.contact[name]) for name in problem.contact}
+    fixed = reaction - sum(by_surface.values(), np.zeros(owned))
+    vertex_space = system.coarse.problem.space if system.coarse is not None else space
+    gathered = {
+        name: gather(problem, vertex_space, system.lowered(values) * scale)
+        for name, values in {"": fixed, **by_surface}.items()
+    }
+    sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height).sum()]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
     sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
     boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
@@ -148,17 +136,11 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
             comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX),
         ),
         interface_moment={
-            name: comm.allreduce(float((vector.array * phi.x.array[:owned]).sum())) * scale
-            for name, vector in by_surface.items()
+            name: comm.allreduce(float((through * phi.x.array[:owned]).sum())) * scale
+            for name, through in by_surface.items()
         },
         isolated_current=max(net, default=0.0) * scale,
     )  # fmt: skip
-
-
-def _assembled(form: Any) -> Any:
-    vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-    vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-    return vector
 
 
 def _on_conductors(problem: ConductionProblem) -> NDArray[np.bool_]:

@@ -137,6 +137,7 @@ def solve_stage(
         atomic_text(folder / "figures" / "polarisation.csv", polarisation_table(curve))
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
+    record["solve"]["bytes_per_unknown"] = sum(peak) / record["mesh"]["dofs"]
     return record
 
 
@@ -396,7 +397,7 @@ def _record(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, 
             ],
         },
         "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
-        "solve": vars(solution.report),
+        "solve": dict(vars(solution.report)),
     }
 
 

@@ -17,6 +17,8 @@ __all__ = ["BallMean", "LithiumFlux", "lithium_flux"]
 
 #: Pieces per ball radius when a ball mean is integrated.
 PIECES = 12
+#: Balls whose facets are looked for at a time.
+CHUNK = 2048
 #: A ball must be at least this many local mesh sizes in radius.
 RESOLVED = 3.0
 
@@ -159,12 +161,18 @@ class LithiumFlux:
             return np.empty(0)
         tree = self._tree
         current = self.areas * self.density.mean(axis=1)
-        nearest = np.asarray(tree.query(centres)[1])
         result = np.empty(len(centres))
-        lists: Any = tree.query_ball_point(centres, radius)
-        for i, inside in enumerate(lists):
-            index = np.asarray(inside or [nearest[i]], dtype=np.int64)
-            result[i] = current[index].sum() / self.areas[index].sum()
+        for first in range(0, len(centres), CHUNK):
+            part = centres[first : first + CHUNK]
+            pairs: Any = cKDTree(part).sparse_distance_matrix(tree, radius, output_type="ndarray")
+            area, total = (
+                np.bincount(pairs["i"], values[pairs["j"]], minlength=len(part)).astype(float)  # no pairs: ints
+                for values in (self.areas, current)
+            )
+            alone = np.nonzero(np.bincount(pairs["i"], minlength=len(part)) == 0)[0]
+            nearest = tree.query(part[alone])[1]
+            area[alone], total[alone] = self.areas[nearest], current[nearest]
+            result[first : first + CHUNK] = total / area
         return result
 
     def _ball(self, centre: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""The linear system of a conduction problem: matrix, multigrid, and solves for any potentials of the lithium.
+"""The linear system of a conduction problem: operator, multigrid, and solves for any potentials of the lithium.
 
 One system serves the potential itself and the duals of its goals, with one set-up of the preconditioner.
 """
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
-from fem_spall.floating import Body, Elimination, matrix_of
+from fem_spall.floating import Body, Elimination
+from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, vertex_pairs
 
 __all__ = ["LithiumPotential", "SolveReport", "System"]
 
@@ -30,6 +31,10 @@ GAMG = {
 UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
+MOST_ITERATIONS = 500
+
+
+type Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,6 @@ class SolveReport:
 
     degree: int
     dofs: int
-    ksp_reason: int
     iterations: int
     true_residual: float
     ranks: int
@@ -56,26 +60,24 @@ class LithiumPotential:
 
     fixed: Any
     contact: dict[str, Any] = field(default_factory=dict)
-    floating: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    floating: dict[str, Floats] = field(default_factory=dict)
     current: dict[str, Any] = field(default_factory=dict)  # imposed on what floats, program units
 
 
 class System:
-    """Matrix and solver of one problem; ``coarse`` is the system of degree 1, which degree 2 needs.
+    """Operator and solver of one problem; ``coarse`` is the system of degree 1, which degree 2 needs.
 
-    ``fixed`` are the local numbers of the unknowns of fixed potential.
+    Degree 1 has a matrix, degree 2 only its action (``matrix_free``).  ``fixed`` are the local numbers of the unknowns
+    of fixed potential.
     """
 
     def __init__(self, problem: ConductionProblem, coarse: System | None = None) -> None:
         if problem.degree == 2 and coarse is None:
             raise ValueError("degree 2 needs the system of degree 1 on the same mesh")
         self.problem = problem
-        self.coarse = coarse
+        self.coarse = coarse if problem.degree == 2 else None
         space = problem.space
-        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
-        form = problem.bulk(u, v)
-        for name in problem.contact:
-            form += problem.contact_term(name, u, v)
+        self.owned = space.dofmap.index_map.size_local
         lifted = dolfinx.fem.Function(space)
         dofs = []
         for name, values in problem.fixed.items():
@@ -89,42 +91,95 @@ class System:
         lifted.x.scatter_forward()
         contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
         self.given = LithiumPotential(lifted, contact, current=problem.imposed)
-        condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
-        self.matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
-        self.matrix.assemble()
+        self.stiffness = Stiffness(problem) if problem.degree == 2 else None
         self.elimination = elimination_of(problem, space, self.fixed)
-        if self.elimination is not None:
-            self._transfer = self.elimination.transfer()
-            reduced = self.matrix.ptap(self._transfer)
-            walls = {name: self._wall(name) for name in problem.floating if name in problem.contact}
-            if walls:
-                reduced.axpy(1.0, self.elimination.coupling(walls))
-            self.matrix = reduced
-        self.matrix.setOption(PETSc.Mat.Option.SPD, True)
-
-    def _wall(self, name: str) -> NDArray[np.float64]:
-        """∫ β v_i ds over a surface with a resistance, by own unknown."""
-        one = dolfinx.fem.Constant(self.problem.mesh.mesh, 1.0)
-        return np.asarray(_assembled(self.problem.contact_term(name, one, ufl.TestFunction(self.problem.space))).array)
 
     @cached_property
-    def prolongation(self) -> Any:
-        """Matrix that writes a function of degree 1 in the basis of this system."""
+    def _walls(self) -> dict[str, Floats]:
+        """∫ β v_i ds over the walls of isolated bodies behind a resistance, for the owned unknowns."""
+        one = dolfinx.fem.Function(self.problem.space)
+        one.x.array[:] = 1.0
+        return {name: self.through(name, one, 0.0) for name in self.problem.floating if name in self.problem.contact}
+
+    @cached_property
+    def matrix(self) -> Any:
+        """The matrix for the unknowns that are left, with unit rows at the fixed ones."""
+        problem, space = self.problem, self.problem.space
+        u, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+        form = problem.bulk(u, v)
+        for name in problem.contact:
+            form += problem.contact_term(name, u, v)
+        condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
+        matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
+        matrix.assemble()
+        if self.elimination is not None:
+            matrix = matrix.ptap(self.elimination.transfer)
+            if self._walls:
+                matrix.axpy(1.0, self.elimination.coupling(self._walls))
+        matrix.setOption(PETSc.Mat.Option.SPD, True)
+        return matrix
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.int32]:
         assert self.coarse is not None
-        return _prolongation(self.coarse, self)
+        return vertex_pairs(self.coarse.problem.space, self.problem.space)
+
+    def raised(self, linear: Any) -> Any:
+        """The same function in the space of the system, of one of degree 1."""
+        if self.coarse is None:
+            return linear
+        result = dolfinx.fem.Function(self.problem.space)
+        result.x.array[:] = linear.x.array[self._pairs].mean(axis=1)
+        return result
+
+    def lowered(self, values: Floats) -> Floats:
+        """Sums over the owned unknowns, for the owned ones of degree 1: the transpose of :meth:`raised`; collective."""
+        if self.coarse is None:
+            return values
+        result = dolfinx.la.vector(self.coarse.problem.space.dofmap.index_map, 1)
+        for end in self._pairs[: self.owned].T:
+            result.array[:] += np.bincount(end, values / 2, minlength=len(result.array))
+        result.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(result.array[: self.coarse.owned])
+
+    def reaction(self, phi: Any) -> Floats:
+        """−∫ σ∇φ·∇v dx for the owned unknowns: into the lithium positive; collective."""
+        if self.stiffness is None:
+            return self._assembled(-self.problem.bulk(phi, ufl.TestFunction(self.problem.space)))
+        result = self.stiffness.vector()
+        self.stiffness.multiply(phi.x, result, contact=False)
+        return np.asarray(-result.array[: self.owned])
+
+    def through(self, name: str, phi: Any, potential: Any) -> Floats:
+        """∫ (φ − φ_Li) v / R ds over one surface for the owned unknowns; collective.
+
+        ``potential`` of the lithium, V, is a number, a function of the system's space, or an expression.
+        """
+        if isinstance(potential, (int, float)):
+            if self.stiffness is not None:
+                return self.stiffness.through(name, phi.x.array - potential)
+            potential = dolfinx.fem.Constant(self.problem.mesh.mesh, float(potential))
+        elif self.stiffness is not None and isinstance(potential, dolfinx.fem.Function):
+            return self.stiffness.through(name, phi.x.array - potential.x.array)
+        return self._assembled(self.problem.contact_term(name, phi - potential, ufl.TestFunction(self.problem.space)))
+
+    def _assembled(self, form: Any) -> Floats:
+        vector = dolfinx.fem.assemble_vector(compile_form(form))
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(vector.array[: self.owned])
 
     def piece_currents(
         self, phi: Any, lithium: LithiumPotential, pieces: tuple[NDArray[np.int32], NDArray[np.int32], int]
     ) -> NDArray[np.float64]:
         """Current into each piece of a surface of fixed potential, program units, (pieces,) float; collective."""
         unknowns, body, count = pieces
-        own = unknowns < self.problem.space.dofmap.index_map.size_local
-        reaction = _assembled(self._charge(phi, lithium)).array[unknowns[own]]
+        own = unknowns < self.owned
+        reaction = self._charge(phi, lithium)[unknowns[own]]
         sums = np.bincount(body[own], reaction, minlength=count).astype(float)
         return np.asarray(self.problem.mesh.comm.allreduce(sums))
 
     def solve(
-        self, lithium: LithiumPotential, tolerance: float, guess: tuple[Any, LithiumPotential] | None = None
+        self, lithium: LithiumPotential, tolerance: float, guess: Any = None
     ) -> tuple[SolveReport, Any, LithiumPotential]:
         """Return how the solve went, the potential, V, and the potentials of the lithium with those of isolated bodies.
 
@@ -134,7 +189,7 @@ class System:
             Potentials behind the surfaces.
         tolerance : float
             Largest relative true residual allowed.
-        guess : PETSc vector and LithiumPotential, optional
+        guess : Function, optional
             Where the iteration starts.
 
         Raises
@@ -142,129 +197,160 @@ class System:
         SolveError
             If the iteration does not reach the residual.
         """
-        space, ksp = self.problem.space, self._ksp
-        right = self._residual(lithium.fixed, lithium)
-        scale = right.norm()
-        correction = right.duplicate()
-        correction.set(0.0)
-        ksp.setInitialGuessNonzero(guess is not None)
+        right = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
+        scale, size = self.defect(lithium.fixed, lithium), self._norm(right)
+        start = None
         if guess is not None:
-            self._start(correction, lithium, *guess)
-        ksp.setTolerances(rtol=tolerance * MARGIN, atol=1e-300, max_it=500)
-        if scale > 0:
-            ksp.solve(right, correction)
-        phi = dolfinx.fem.Function(space, name="potential_V")
-        vector = phi.x.petsc_vec
-        if self.elimination is None:
-            correction.copy(vector)
-        else:
-            self._transfer.mult(correction, vector)
-        vector.axpy(1.0, lithium.fixed.x.petsc_vec)
+            start = guess.x.array[: self.owned] - lithium.fixed.x.array[: self.owned]
+            start[self._owned_fixed] = 0.0
+        correction, iterations = np.zeros(self.owned), 0
+        if size > 0:
+            wanted = tolerance * MARGIN * scale / size
+            correction, iterations = self._solver.solve(right, start, wanted, MOST_ITERATIONS)
+        phi = dolfinx.fem.Function(self.problem.space, name="potential_V")
+        phi.x.array[: self.owned] = correction + lithium.fixed.x.array[: self.owned]
         phi.x.scatter_forward()
-        found = self._taken(lithium, correction)
-        true = self._residual(phi, found).norm() / scale if scale > 0 else 0.0
-        reason = ksp.getConvergedReason() if scale > 0 else 2
+        found = self._taken(phi, lithium)
+        true = self.defect(phi, found) / scale if scale > 0 else 0.0
+        space = self.problem.space
         report = SolveReport(
-            self.problem.degree, space.dofmap.index_map.size_global, reason, ksp.getIterationNumber(), true,
-            space.mesh.comm.size,
-        )  # fmt: skip
+            self.problem.degree, space.dofmap.index_map.size_global, iterations, true, space.mesh.comm.size
+        )
         if not np.isfinite(true) or true > tolerance:
             raise SolveError(
                 1, "solver", f"the relative residual must be below {tolerance:g}; got {true:.1e} after "
-                f"{report.iterations} iterations (PETSc reason {reason})",
+                f"{report.iterations} iterations",
                 "raise mesh quality (mesh.size_min) or solver.tolerance",
             )  # fmt: skip
         return report, phi, found
 
-    def _start(self, correction: Any, lithium: LithiumPotential, phi: Any, found: LithiumPotential) -> None:
-        """Turn a potential into the correction from which the iteration starts."""
-        difference = phi.copy()
-        difference.axpy(-1.0, lithium.fixed.x.petsc_vec)
-        difference.array[self._owned_fixed] = 0.0
-        if self.elimination is None:
-            difference.copy(correction)
-            return
-        self._transfer.multTranspose(difference, correction)  # what is not merged keeps its value
-        for group in self.elimination.bodies:
-            self.elimination.put(correction, group, found.floating[group.name])
-
-    def _taken(self, lithium: LithiumPotential, correction: Any) -> LithiumPotential:
-        """The potentials of the lithium with those that isolated bodies took."""
+    def _taken(self, phi: Any, lithium: LithiumPotential) -> LithiumPotential:
+        """The potentials of the lithium with those that isolated bodies take at a potential: no net current."""
         if self.elimination is None:
             return lithium
-        floating = {group.name: self.elimination.take(correction, group) for group in self.elimination.bodies}
+        floating = {}
+        for group in self.elimination.bodies:
+            if group.merged:
+                floating[group.name] = self.elimination.means(group, phi.x.array)
+            else:
+                net = self.through(group.name, phi, lithium.contact.get(group.name, 0.0))
+                beyond = self.elimination.sums(group, net) - lithium.current.get(group.name, 0.0)
+                floating[group.name] = beyond / self.elimination.sums(group, self._walls[group.name])
         return self.with_bodies(replace(lithium, floating=floating))
 
     def with_bodies(self, lithium: LithiumPotential) -> LithiumPotential:
         """The same with the potentials of the bodies added to those behind resistances."""
         contact = dict(lithium.contact)
         for group in self.elimination.bodies if self.elimination is not None else ():
-            if not group.merged:
-                own = self.problem.on_bodies(group.name, lithium.floating[group.name])
-                contact[group.name] = self._constant(contact.get(group.name, 0.0)) + own
+            if group.merged:
+                continue
+            own, given = self.problem.on_bodies(group.name, lithium.floating[group.name]), contact.get(group.name, 0.0)
+            if isinstance(given, (int, float, dolfinx.fem.Function)):
+                own.x.array[:] += given if isinstance(given, (int, float)) else given.x.array
+            else:
+                own = given + own
+            contact[group.name] = own
         return replace(lithium, contact=contact)
 
     def load(self) -> float:
         """Norm of the residual of the given potentials alone: what residuals are measured by."""
-        return float(self._residual(self.given.fixed, self.given).norm())
+        return self.defect(self.given.fixed, self.given)
 
     def defect(self, phi: Any, lithium: LithiumPotential) -> float:
         """Norm of the residual of a potential with that of the lithium, bodies included."""
-        return float(self._residual(phi, lithium).norm())
+        square = self._norm(self._residual(phi, lithium)) ** 2
+        for group in self.elimination.bodies if self.elimination is not None else ():
+            if not group.merged:
+                beyond = self.net_currents(phi, lithium, group.name) - lithium.current.get(group.name, 0.0)
+                square += float((beyond**2).sum())
+        return float(np.sqrt(square))
 
-    def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> NDArray[np.float64]:
+    def net_currents(self, phi: Any, lithium: LithiumPotential, name: str) -> Floats:
         """Current into each isolated body behind a surface, program units, (bodies,) float; collective."""
         assert self.elimination is not None
         group = next(group for group in self.elimination.bodies if group.name == name)
-        form = self._charge(phi, lithium) if group.merged else self._through(name, phi, lithium)
-        return self.elimination.sums(group, _assembled(form).array)
-
-    @property
-    def numbering(self) -> tuple[tuple[int, int], NDArray[np.int64]]:
-        """Local and global number of the unknowns that are left, and the global number of each local one."""
-        if self.elimination is not None:
-            return self.elimination.sizes, self.elimination.number
-        return _numbering(self.problem.space.dofmap.index_map)
+        if group.merged:
+            return self.elimination.sums(group, self._charge(phi, lithium))
+        return self.elimination.sums(group, self.through(name, phi, lithium.contact.get(name, 0.0)))
 
     @property
     def _owned_fixed(self) -> Any:
-        return self.fixed[self.fixed < self.problem.space.dofmap.index_map.size_local]
+        return self.fixed[self.fixed < self.owned]
 
     @cached_property
-    def _ksp(self) -> Any:
-        return _multigrid(self) if self.coarse is None else _two_level(self, self.coarse)
+    def _solver(self) -> _Assembled | TwoLevel:
+        if self.coarse is None or self.stiffness is None:
+            return _Assembled(self.matrix, self.elimination)
+        below = self.coarse._solver
+        assert isinstance(below, _Assembled)
+        coarse = CoarseLevel(self.coarse.problem.space, self.coarse.fixed, below.precondition, self._pairs)
+        return TwoLevel(self.stiffness, self._owned_fixed, coarse, self.elimination, self._walls)
 
-    def _through(self, name: str, phi: Any, lithium: LithiumPotential) -> Any:
-        """The form ∫ β (φ − φ_Li) v ds over one surface."""
-        potential = self._constant(lithium.contact.get(name, 0.0))
-        return self.problem.contact_term(name, phi - potential, ufl.TestFunction(self.problem.space))
+    def _norm(self, values: Floats) -> float:
+        """Norm of a residual over the unknowns that are left; collective."""
+        if self.elimination is not None:
+            return float(np.sqrt(self.elimination.square(values)))
+        return float(np.sqrt(self.problem.mesh.comm.allreduce(values @ values)))
 
-    def _charge(self, phi: Any, lithium: LithiumPotential) -> Any:
-        """The form B − Aφ."""
-        form = -self.problem.bulk(phi, ufl.TestFunction(self.problem.space))
+    def _residual(self, phi: Any, lithium: LithiumPotential) -> Floats:
+        """B − Aφ over the owned unknowns, zero on the fixed ones; on a body its sum counts.  Collective."""
+        result = self._charge(phi, lithium)
+        result[self._owned_fixed] = 0.0
+        if self.elimination is not None:
+            self.elimination.impose(result, lithium.current)
+        return result
+
+    def _charge(self, phi: Any, lithium: LithiumPotential) -> Floats:
+        """B − Aφ over the owned unknowns; collective."""
+        result = self.reaction(phi)
         for name in self.problem.contact:
-            form -= self._through(name, phi, lithium)
-        return form
+            result -= self.through(name, phi, lithium.contact.get(name, 0.0))
+        return result
 
-    def _residual(self, phi: Any, lithium: LithiumPotential) -> Any:
-        """B − Aφ over the unknowns that are left, zero on the fixed ones, as a PETSc vector."""
-        vector = _assembled(self._charge(phi, lithium))
-        vector.array[self._owned_fixed] = 0.0
-        if self.elimination is None:
-            return vector
-        reduced = self._transfer.createVecRight()
-        self._transfer.multTranspose(vector, reduced)
-        for group in self.elimination.bodies:
-            imposed = lithium.current.get(group.name, 0.0)
-            if not group.merged:
-                through = _assembled(self._through(group.name, phi, lithium)).array
-                self.elimination.put(reduced, group, self.elimination.sums(group, through) - imposed)
-            elif np.any(imposed):
-                self.elimination.put(reduced, group, self.elimination.take(reduced, group) - imposed)
-        return reduced
 
-    def _constant(self, value: Any) -> Any:
-        return dolfinx.fem.Constant(self.problem.mesh.mesh, float(value)) if isinstance(value, (int, float)) else value
+class _Assembled:
+    """Conjugate gradients with algebraic multigrid for a matrix, of degree 1."""
+
+    def __init__(self, matrix: Any, elimination: Elimination | None) -> None:
+        self._elimination = elimination
+        self._ksp = PETSc.KSP().create(matrix.comm)
+        self._ksp.setOperators(matrix)
+        self._ksp.setType("cg")
+        self._ksp.setNormType(UNPRECONDITIONED)
+        _configured(self._ksp, GAMG, "p1_")
+        self._left, self._result = matrix.createVecs()
+
+    def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
+        """As :meth:`TwoLevel.solve`."""
+        ksp, e = self._ksp, self._elimination
+        ksp.setInitialGuessNonzero(start is not None)
+        ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
+        if start is not None:
+            self._reduce(start if e is None else start / e.members, self._result)
+        self._reduce(right, self._left)
+        ksp.solve(self._left, self._result)
+        return self._expanded(), ksp.getIterationNumber()
+
+    def precondition(self, values: Floats) -> Floats:
+        """One step of the multigrid for a residual over the owned unknowns."""
+        self._reduce(values, self._left)
+        self._ksp.getPC().apply(self._left, self._result)
+        return self._expanded()
+
+    def _reduce(self, values: Floats, out: Any) -> None:
+        if self._elimination is None:
+            out.array[:] = values
+        else:
+            full: Any = values
+            vector = PETSc.Vec().createWithArray(full, comm=self._ksp.comm)
+            self._elimination.transfer.multTranspose(vector, out)
+
+    def _expanded(self) -> Floats:
+        if self._elimination is None:
+            return np.asarray(self._result.array)
+        full = self._elimination.transfer.createVecLeft()
+        self._elimination.transfer.mult(self._result, full)
+        return np.asarray(full.array)
 
 
 def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
@@ -278,41 +364,6 @@ def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
         table.delValue(prefix + key)
 
 
-def _multigrid(system: System) -> Any:
-    """CG with algebraic multigrid, for degree 1."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    _configured(ksp, GAMG, "p1_")
-    return ksp
-
-
-def _two_level(system: System, coarse: System) -> Any:
-    """CG with two levels, degree 2 smoothed by Chebyshev, degree 1 by algebraic multigrid."""
-    ksp = PETSc.KSP().create(system.problem.mesh.comm)
-    ksp.setOperators(system.matrix)
-    ksp.setType("cg")
-    ksp.setNormType(UNPRECONDITIONED)
-    pc = ksp.getPC()
-    pc.setType("mg")
-    pc.setMGLevels(2)
-    pc.setMGInterpolation(1, _prolongation(coarse, system, free_only=True))
-    smoother = pc.getMGSmoother(1)
-    smoother.setType("chebyshev")
-    smoother.setTolerances(max_it=2)
-    smoother.getPC().setType("jacobi")
-    bottom = pc.getMGCoarseSolve()
-    bottom.setOperators(coarse.matrix)
-    bottom.setType("preonly")
-    _configured(bottom, GAMG, "p1_")
-    return ksp
-
-
-#: Vertices of the six edges of the reference tetrahedron, in basix's order.
-EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
-
-
 def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int32]) -> Elimination | None:
     """How the unknowns of a space on the problem's mesh are merged for isolated bodies; None if there are none."""
     if not problem.floating:
@@ -322,53 +373,3 @@ def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int
         unknowns, body, count = problem.pieces(name, space)
         bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
     return Elimination(space.dofmap.index_map, bodies, fixed)
-
-
-def _prolongation(coarse: System, fine: System, free_only: bool = False) -> Any:
-    """Matrix that writes a function of degree 1 in the basis of degree 2: vertices keep, edges take the mean.
-
-    With ``free_only`` rows and columns of fixed unknowns are left out, as multigrid needs it.
-    """
-    rows_map, columns_map = fine.problem.space.dofmap, coarse.problem.space.dofmap
-    cells2, cells1 = rows_map.list, columns_map.list
-    unknown = np.concatenate([cells2[:, :4], cells2[:, 4:]], axis=1).ravel()
-    first = np.concatenate([cells1, cells1[:, EDGES[:, 0]]], axis=1).ravel()
-    second = np.concatenate([cells1, cells1[:, EDGES[:, 1]]], axis=1).ravel()
-    unknown, at = np.unique(unknown, return_index=True)
-    own = unknown < rows_map.index_map.size_local
-    unknown, first, second = unknown[own], first[at[own]], second[at[own]]
-    rows = np.concatenate([unknown, unknown])
-    columns = np.concatenate([first, second])
-    values = np.full(len(rows), 0.5)  # a vertex names itself twice
-    if not free_only:
-        (sizes_of_rows, row), (sizes_of_columns, column) = (
-            _numbering(rows_map.index_map),
-            _numbering(columns_map.index_map),
-        )
-        return matrix_of(fine.problem.mesh.comm, (sizes_of_rows, sizes_of_columns), row[rows], column[columns], values)
-    keep = ~np.isin(rows, fine.fixed) & ~np.isin(columns, coarse.fixed)
-    rows, columns, values = rows[keep], columns[keep], values[keep]
-    (sizes_of_rows, row), (sizes_of_columns, column) = fine.numbering, coarse.numbering
-    hubs = (np.empty(0, dtype=np.int64),) * 2
-    if fine.elimination is not None and coarse.elimination is not None:
-        merged = np.zeros(len(row), dtype=bool)
-        for group in fine.elimination.bodies:
-            merged[group.unknowns] |= group.merged
-        keep = ~merged[rows]
-        rows, columns, values = rows[keep], columns[keep], values[keep]
-        hubs = fine.elimination.own_hubs(coarse.elimination)
-    return matrix_of(
-        fine.problem.mesh.comm, (sizes_of_rows, sizes_of_columns), np.concatenate([row[rows], hubs[0]]),
-        np.concatenate([column[columns], hubs[1]]), np.concatenate([values, np.ones(len(hubs[0]))]),
-    )  # fmt: skip
-
-
-def _numbering(index_map: Any) -> tuple[tuple[int, int], NDArray[np.int64]]:
-    local = np.arange(index_map.size_local + index_map.num_ghosts, dtype=np.int32)
-    return (index_map.size_local, index_map.size_global), index_map.local_to_global(local)
-
-
-def _assembled(form: Any) -> Any:
-    vector = dolfinx.fem.petsc.assemble_vector(compile_form(form))
-    vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-    return vector

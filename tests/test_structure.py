@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fem_spall"
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
-    ("analytic.", "yaml_source"),
+    ("analytic.", "yaml_source", "kernels"),
     ("electrolyte", "boundary"),
     ("crack.",),
     ("case", "benchmark"),
@@ -34,6 +34,7 @@ LAYERS = (
     ("mesh.worker",),
     ("mesh.child",),
     ("conduction", "floating"),
+    ("matrix_free",),
     ("system",),
     ("kinetics",),
     ("solve",),
@@ -56,9 +57,11 @@ LAYERS = (
 )
 #: The only modules that may use DOLFINx and PETSc, through the one door.
 FINITE_ELEMENTS = {
+    "accuracy",
     "mesh.tagged",
     "conduction",
     "floating",
+    "matrix_free",
     "kinetics",
     "system",
     "solve",
@@ -66,7 +69,6 @@ FINITE_ELEMENTS = {
     "leaking",
     "tip_flux",
     "equilibrate",
-    "accuracy",
     "output.fields",
     "stage",
     "run",

@@ -261,7 +261,6 @@ def definitions(finished: Finished) -> str:
 
 _WORDS = {
     "dofs": "unknowns",
-    "ksp_reason": "solver's reason to stop (PETSc)",
     "min_quality": "lowest quality of a cell",
     "p01_quality": "1st percentile of the quality",
     "void_volume": "volume of cracks and pores in the block",

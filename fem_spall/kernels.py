@@ -1,0 +1,142 @@
+"""The compiled kernels of ``kernels.c``: built once for a machine, kept in the user's cache, called with NumPy arrays.
+
+The C compiler is the one that the variational forms need anyway.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from fem_spall.errors import SetupError
+
+__all__ = ["LANES", "Kernels", "cache_folder", "compiler", "kernels"]
+
+#: Cells of one batch, W in ``kernels.c``.
+LANES = 8
+#: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared")
+#: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
+#: b of bytes.
+SIGNATURES = {
+    "stiffness": "inrrr",
+    "stored": "innrrr",
+    "geometry": "iniddDrb",
+    "fluxes": "iniddnrr",
+    "diagonal": "inrr",
+    "smooth": "iRRrrrrr",
+    "begin": "iRrrrri",
+    "raise": "inrdr",
+    "lower": "inrrrd",
+    "advance": "iRrrrr",
+    "products": "ifrrd",
+    "dot": "irr",
+    "direct": "iRfr",
+}
+SECONDS = 120
+
+
+def cache_folder(name: str) -> Path:
+    """Folder of that name in the user's cache, made if absent; ``FEM_SPALL_CACHE`` moves it."""
+    base = os.environ.get("FEM_SPALL_CACHE") or platformdirs.user_cache_dir("fem-spall")
+    folder = Path(base) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def compiler() -> str | None:
+    """Command of the C compiler, or None if there is none."""
+    return os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+
+
+class Kernels:
+    """The kernels for one floating-point type, which all arrays of numbers must have."""
+
+    def __init__(self, real: Literal["double", "float"]) -> None:
+        number, dtype = (ctypes.c_double, "float64") if real == "double" else (ctypes.c_float, "float32")
+        self._scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
+        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
+        self._library = ctypes.CDLL(str(_built(real)))
+        for name in ("advance", "dot"):
+            getattr(self._library, name).restype = ctypes.c_double
+
+    def __call__(self, name: str, *arguments: Any) -> float:
+        """Call a kernel; arrays must be contiguous and of the type that it takes.  Returns its sum, if it makes one."""
+        values: list[Any] = []
+        for kind, argument in zip(SIGNATURES[name], arguments, strict=True):
+            if kind in self._scalars:
+                values.append(self._scalars[kind](argument))
+                continue
+            if argument.dtype != self._arrays[kind] or not argument.flags.c_contiguous:
+                raise TypeError(f"{name} takes contiguous arrays of {self._arrays[kind]}; got {argument.dtype}")
+            values.append(ctypes.c_void_p(argument.ctypes.data))
+        return float(getattr(self._library, name)(*values))
+
+
+@cache
+def kernels(real: Literal["double", "float"]) -> Kernels:
+    """Return the kernels for a type, compiled on first use.
+
+    Raises
+    ------
+    SetupError
+        If there is no C compiler, or it does not compile them.
+    """
+    return Kernels(real)
+
+
+def _built(real: str) -> Path:
+    """The shared library, whose name says from what, by what and for which processor it was made."""
+    source = Path(__file__).with_name("kernels.c")
+    command = compiler()
+    if command is None:
+        raise SetupError(10, "compiler", "no C compiler found", "install one (Debian: apt-get install gcc libc6-dev)")
+    made_of = "\n".join([source.read_text(), *FLAGS, real, command, _version(command), _processor()])
+    library = cache_folder("kernels") / f"{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.so"
+    if library.exists():
+        return library
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent, ignore_cleanup_errors=True) as aside:
+        made = Path(aside) / library.name
+        flags = [*FLAGS, f"-DREAL={real}", str(source), "-o", str(made), "-lm"]
+        said = None
+        try:
+            done = subprocess.run(
+                [*command.split(), *flags], capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+            if done.returncode or not made.exists():
+                said = (done.stderr.strip().splitlines() or ["nothing"])[0]
+        except (OSError, subprocess.TimeoutExpired) as error:
+            said = type(error).__name__
+        if said is not None:
+            raise SetupError(
+                11, "compiler", f"{command} must compile {source.name}; it said {said[:160]}",
+                "fem-spall doctor checks it; CC names another one",
+            )  # fmt: skip
+        made.replace(library)  # in one step: whoever comes at the same time finds all of it or nothing
+    return library
+
+
+def _version(command: str) -> str:
+    try:
+        done = subprocess.run([*command.split(), "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.partition("\n")[0]
+
+
+def _processor() -> str:
+    """What the code is made for: a cache may be shared by machines whose processors differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return "\n".join(next((x for x in lines if x.startswith(key)), "") for key in ("model name", "flags"))

@@ -1,0 +1,326 @@
+"""Degree 2 without a matrix: the stiffness by its action on a potential, and its solver with two levels.
+
+A straight-sided cell has six numbers (``kernels.c``), a curved one the upper triangle of its element matrix, a surface
+with an interfacial resistance a small assembled matrix.  Conjugate gradients run in double precision; the
+preconditioner, Chebyshev polynomials of the fourth kind on degree 2 and algebraic multigrid on degree 1, takes single
+precision on degree 2: it only has to be close.  Ranks own unknowns and cells; ghosts are exchanged before and after
+each product.
+
+Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023) e2518.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.conduction import ConductionProblem
+from fem_spall.fenics import MPI, basix, compile_form, dolfinx, ufl
+from fem_spall.floating import Elimination
+from fem_spall.kernels import LANES, Kernels, kernels
+
+__all__ = ["CoarseLevel", "Stiffness", "TwoLevel", "vertex_pairs"]
+
+#: Cells whose middle nodes are this close to the middles of the edges, over the longest edge, are straight-sided.
+STRAIGHT = 1e-12
+#: Degree of the quadrature on curved cells, which is also what the form compiler estimates for them.
+QUADRATURE = 5
+#: Curved cells whose matrices are computed at a time.
+CHUNK = 4096
+#: Degree of the smoothing polynomial.
+SMOOTHING = 2
+#: Steps of Lanczos' method for the largest eigenvalue of the smoother, and the factor of safety on it.
+LANCZOS, SAFETY = 10, 1.1
+#: Vertices of the six edges of the reference tetrahedron, in basix's order.
+EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
+
+type Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """What the kernels need of the cells in one precision."""
+
+    run: Kernels
+    geometry: NDArray[Any]  # (batches, 6, LANES)
+    matrices: NDArray[Any]  # (curved, 55)
+    contact: list[tuple[NDArray[np.int32], Any]]  # unknowns on a surface, and their matrix
+
+
+class Stiffness:
+    """A of degree 2 in y = Aφ, where A is ∫ σ∇u·∇v dx and, by surface, ∫ β u v ds."""
+
+    def __init__(self, problem: ConductionProblem) -> None:
+        mesh, space = problem.mesh.mesh, problem.space
+        self.problem, self.map = problem, space.dofmap.index_map
+        self.owned = self.map.size_local
+        self.cells = mesh.topology.index_map(3).size_local
+        self.unknowns = space.dofmap.list[: self.cells]
+        self.products = 0
+        run = kernels("double")
+        geometry = np.zeros((-(-self.cells // LANES), 6, LANES))
+        curved = np.zeros(self.cells, dtype=np.uint8)
+        nodes = mesh.geometry.dofmaps[0][: self.cells]
+        sigma = problem.conductivity[np.triu_indices(3)]
+        run("geometry", self.cells, nodes, nodes.shape[1], mesh.geometry.x, sigma, STRAIGHT, geometry, curved)
+        self.curved = np.nonzero(curved)[0].astype(np.int32)
+        matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.conductivity)
+        self.contact = {name: self._contact(name) for name in problem.contact}
+        self._double = _Cells(run, geometry, matrices, list(self.contact.values()))
+
+    @cached_property
+    def _single(self) -> _Cells:
+        cells, small = self._double, np.float32
+        contact = [(own, matrix.astype(small)) for own, matrix in cells.contact]
+        return _Cells(kernels("float"), cells.geometry.astype(small), cells.matrices.astype(small), contact)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that one product in double precision reads beside its vectors."""
+        cells = self._double
+        return int(self.unknowns.nbytes + cells.geometry.nbytes + cells.matrices.nbytes)
+
+    def vector(self, dtype: Any = np.float64) -> Any:
+        """A vector with ghosts, zero."""
+        return dolfinx.la.vector(self.map, 1, dtype)
+
+    def multiply(self, x: Any, y: Any, contact: bool = True) -> None:
+        """Y = Ax with vectors of one type, on the unknowns that this rank owns; collective.
+
+        Without ``contact`` only the electrolyte counts.
+        """
+        cells = self._double if x.array.dtype == np.float64 else self._single
+        x.scatter_forward()
+        values, result = x.array, y.array
+        result[:] = 0.0
+        cells.run("stiffness", self.cells, self.unknowns, cells.geometry, values, result)
+        if self.curved.size:
+            cells.run("stored", self.curved.size, self.curved, self.unknowns, cells.matrices, values, result)
+        for own, matrix in cells.contact if contact else ():
+            result[own] += matrix @ values[own]
+        y.scatter_reverse(dolfinx.la.InsertMode.add)
+        self.products += 1
+
+    def through(self, name: str, potential: Floats) -> Floats:
+        """∫ β φ v ds over one surface for the owned unknowns, of local potentials; collective."""
+        own, matrix = self.contact[name]
+        result = self.vector()
+        result.array[own] = matrix @ potential[own]
+        result.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(result.array[: self.owned])
+
+    def fluxes(self, potential: Floats) -> Floats:
+        """−σ∇φ of straight-sided cells at the four vertices in reference coordinates, contravariant, (cells, 3, 4)."""
+        mesh, result = self.problem.mesh.mesh, np.empty((self.cells, 3, 4))
+        nodes = mesh.geometry.dofmaps[0][: self.cells]
+        sigma = self.problem.conductivity[np.triu_indices(3)]
+        place = nodes, nodes.shape[1], mesh.geometry.x
+        self._double.run("fluxes", self.cells, *place, sigma, self.unknowns, potential, result)
+        return result
+
+    def diagonal(self) -> Floats:
+        """Diagonal of A for the owned unknowns; collective."""
+        cells, result = self._double, self.vector()
+        cells.run("diagonal", self.cells, self.unknowns, cells.geometry, result.array)
+        places = np.cumsum([0, *range(10, 1, -1)])
+        np.add.at(result.array, self.unknowns[self.curved], cells.matrices[:, places])
+        for own, matrix in cells.contact:
+            result.array[own] += matrix.diagonal()
+        result.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(result.array[: self.owned])
+
+    def _contact(self, name: str) -> tuple[NDArray[np.int32], Any]:
+        """Local unknowns of a surface with a resistance, and the sum of the element matrices of this rank there."""
+        space = self.problem.space
+        form = self.problem.contact_term(name, ufl.TrialFunction(space), ufl.TestFunction(space))
+        own = dolfinx.fem.locate_dofs_topological(space, 2, self.problem.mesh.facets(name))
+        whole = dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy(ghosted=True).tocsr()
+        return own, whole[own][:, own]
+
+
+def _curved_matrices(points: Floats, nodes: NDArray[np.int32], sigma: Floats) -> Floats:
+    """Upper triangles, (k, 55), of the element matrices of cells with ten nodes (k, 10)."""
+    if not len(nodes):
+        return np.empty((0, 55))
+    element = basix.create_element(
+        basix.ElementFamily.P, basix.CellType.tetrahedron, 2, basix.LagrangeVariant.gll_warped
+    )
+    at, weights = basix.make_quadrature(basix.CellType.tetrahedron, QUADRATURE)
+    slopes = element.tabulate(1, at)[1:, :, :, 0]  # (3, q, 10)
+    upper = np.triu_indices(10)
+    result = np.empty((len(nodes), 55))
+    for first in range(0, len(nodes), CHUNK):
+        chunk = slice(first, first + CHUNK)
+        jacobian = np.einsum("cnd,iqn->cqdi", points[nodes[chunk]], slopes, optimize=True)
+        inverse = np.linalg.inv(jacobian)
+        weight = weights * np.abs(np.linalg.det(jacobian))
+        gradients = np.einsum("cqid,iqn->cqnd", inverse, slopes, optimize=True)
+        weighted = np.einsum("cqnd,de,cq->cqne", gradients, sigma, weight, optimize=True)
+        whole = np.einsum("cqnd,cqmd->cnm", weighted, gradients, optimize=True)
+        result[chunk] = whole[:, *upper]
+    return result
+
+
+def vertex_pairs(coarse: Any, fine: Any) -> NDArray[np.int32]:
+    """The two local unknowns of degree 1, (n, 2), whose mean each local one of degree 2 takes from a linear function.
+
+    ``coarse`` and ``fine`` are the two spaces on one mesh.
+    """
+    ones, twos = coarse.dofmap.list, fine.dofmap.list
+    index_map = fine.dofmap.index_map
+    pairs = np.zeros((index_map.size_local + index_map.num_ghosts, 2), dtype=np.int32)
+    pairs[twos[:, :4]] = ones[:, :, None]  # a vertex names itself twice
+    for edge, ends in enumerate(EDGES):
+        pairs[twos[:, 4 + edge]] = ones[:, ends]
+    return pairs
+
+
+@dataclass(frozen=True)
+class CoarseLevel:
+    """Degree 1 below degree 2.
+
+    ``fixed`` are its local unknowns that stay zero; ``correct`` returns an approximate solution for a residual, both
+    by owned unknown; ``pairs`` are those of :func:`vertex_pairs`.
+    """
+
+    space: Any
+    fixed: NDArray[np.int32]
+    correct: Callable[[Floats], Floats]
+    pairs: NDArray[np.int32]
+
+
+class TwoLevel:
+    """Conjugate gradients for A of degree 2, where ``fixed`` are the owned unknowns that stay zero.
+
+    Unknowns of an isolated body are kept as so many copies of one (``elimination``); ``walls`` are the integrals that
+    :meth:`Elimination.release` takes.
+    """
+
+    def __init__(
+        self, stiffness: Stiffness, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
+        walls: dict[str, Floats],
+    ) -> None:  # fmt: skip
+        self._a, self._fixed, self._coarse = stiffness, fixed, coarse
+        self._elimination, self._walls = elimination, walls
+        self._below = dolfinx.fem.Function(coarse.space)
+        self._comm = stiffness.map.comm
+        self._n = n = stiffness.owned
+        self._pairs = coarse.pairs[:n]
+        diagonal = stiffness.diagonal()
+        if elimination is not None:
+            elimination.share(diagonal)
+        inverse = 1 / diagonal
+        inverse[fixed] = 0.0
+        self._inverse = inverse.astype(np.float32)
+        self._direction, self._product = stiffness.vector(), stiffness.vector()
+        self._rest, self._z = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+        self._step, self._image = stiffness.vector(np.float32), stiffness.vector(np.float32)
+        self._run, self._run_single = kernels("double"), kernels("float")
+        self._largest = SAFETY * self._largest_eigenvalue()
+
+    def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
+        """Return the owned unknowns and the number of iterations for the owned right-hand side; collective.
+
+        The residual falls below ``tolerance`` times the right-hand side, or ``most`` iterations are spent.
+        """
+        n, p, q = self._n, self._direction, self._product
+        p.array[:] = 0.0
+        q.array[:] = 0.0
+        rest = right.copy()
+        if self._elimination is not None:
+            self._elimination.share(rest)
+        scale = np.sqrt(self._sum(self._run("dot", n, rest, rest)))
+        solution = np.zeros(n)
+        if start is not None:
+            p.array[:n] = start
+            self._multiply()
+            self._run("advance", n, 1.0, p.array, q.array, solution, rest)
+            p.array[:] = 0.0
+            q.array[:] = 0.0
+        size = np.sqrt(self._sum(self._run("dot", n, rest, rest)))
+        curvature, dots = 1.0, np.zeros(2)
+        for iteration in range(most):
+            if size <= tolerance * scale:
+                return solution, iteration
+            self._precondition(rest, size)
+            self._run("products", n, self._z, rest, q.array, dots)
+            descent, overlap = self._comm.allreduce(dots, op=MPI.SUM)
+            self._run("direct", n, -overlap / curvature, self._z, p.array)
+            self._multiply()
+            curvature = self._sum(self._run("dot", n, p.array, q.array))
+            size = np.sqrt(self._sum(self._run("advance", n, descent / curvature, p.array, q.array, solution, rest)))
+        return solution, most
+
+    def _sum(self, value: float) -> float:
+        return float(self._comm.allreduce(value, op=MPI.SUM))
+
+    def _apply(self, x: Any, y: Any) -> None:
+        self._a.multiply(x, y)
+        if self._elimination is not None:
+            self._elimination.share(y.array[: self._n])
+            self._elimination.release(x.array[: self._n], y.array[: self._n], self._walls)
+
+    def _multiply(self) -> None:
+        self._apply(self._direction, self._product)
+        self._product.array[self._fixed] = 0.0
+
+    def _precondition(self, residual: Floats, size: float) -> None:
+        """Z = B r/|r|: smooth, correct on degree 1, smooth."""
+        n, run, r, z = self._n, self._run_single, self._rest, self._z
+        d, w = self._step, self._image
+        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(SMOOTHING)]
+        np.multiply(residual, 1 / size, out=r, casting="same_kind")
+        run("begin", n, steps[0][1], self._inverse, r, d.array, z, 0)
+        for a, b in steps[1:]:
+            self._apply(d, w)
+            run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
+        self._apply(d, w)
+        self._correct(r, w, d)
+        z += d.array[:n]
+        r -= w.array[:n]
+        for a, b in [(0.0, steps[0][1]), *steps[1:]]:
+            self._apply(d, w)
+            run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
+
+    def _correct(self, r: NDArray[np.float32], w: Any, d: Any) -> None:
+        """D = P B₁ Pᵀ(r − w)."""
+        below = self._below.x
+        below.array[:] = 0.0
+        self._run_single("lower", self._n, self._pairs, self._inverse, r, w.array, below.array)
+        below.scatter_reverse(dolfinx.la.InsertMode.add)
+        below.array[self._coarse.fixed] = 0.0
+        owned = below.index_map.size_local
+        below.array[:owned] = self._coarse.correct(below.array[:owned])
+        below.scatter_forward()
+        self._run_single("raise", self._n, self._pairs, self._inverse, below.array, d.array)
+
+    def _largest_eigenvalue(self) -> float:
+        """Largest eigenvalue of D⁻¹A on the free unknowns, by Lanczos' method in conjugate gradients."""
+        n, p, q = self._n, self._direction, self._product
+        free = self._inverse != 0
+        rest = np.random.default_rng(self._comm.rank).normal(size=n) * free
+        if self._elimination is not None:
+            self._elimination.share(rest)
+        p.array[:n] = rest * self._inverse
+        first = descent = self._sum(self._run("dot", n, rest, p.array))
+        diagonal, beside, before = [], [], 0.0
+        for _ in range(LANCZOS):
+            if descent <= 1e-20 * first:  # a mesh of a few unknowns
+                break
+            self._multiply()
+            length = descent / self._sum(self._run("dot", n, p.array, q.array))
+            diagonal.append(1 / length + before)
+            rest -= length * q.array[:n]
+            z = rest * self._inverse
+            ahead = self._sum(self._run("dot", n, rest, z))
+            beside.append(np.sqrt(ahead / descent) / length)
+            before = ahead / descent / length
+            p.array[:n] = z + ahead / descent * p.array[:n]
+            descent = ahead
+        matrix = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+        return float(np.linalg.eigvalsh(matrix)[-1]) if diagonal else 1.0

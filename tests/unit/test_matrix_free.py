@@ -1,0 +1,150 @@
+"""Degree 2 without a matrix against the assembled matrix, and the kernels' cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fem_spall.conduction import ConductionProblem, formulate
+from fem_spall.errors import SetupError
+from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
+from fem_spall.kernels import LANES, Kernels
+from fem_spall.matrix_free import Stiffness
+from fem_spall.mesh.tagged import distribute
+from fem_spall.progress import Silent
+from fem_spall.solve import solve
+from fem_spall.stage import solve_stage
+from tests.solids import block_mesh, case_of
+
+ANISOTROPIC = [["0.3 S/m", "0.04 S/m", "-0.02 S/m"], ["0.04 S/m", "0.05 S/m", "0.01 S/m"],
+               ["-0.02 S/m", "0.01 S/m", "0.2 S/m"]]  # fmt: skip
+#: Forms and expressions that a run with error bars compiles for both degrees, with one crack at a fixed potential.
+MOST_FORMS = 17
+MESHES: dict[str, dict[str, Any]] = {
+    "straight": {},
+    "curved": {"order": 2, "bend": 0.03},
+    "of second order, but straight": {"order": 2, "bend": 0.0},
+}
+
+
+def problem_on(mesh: dict[str, Any]) -> ConductionProblem:
+    """Degree 2, anisotropic, with a resistance at the plating face; the number of cells is no multiple of the lanes."""
+    electrodes = {
+        "plating": {"face": "+z", "interface": {"kind": "resistance", "value": "2 ohm cm^2"}},
+        "counter": {"face": "-z", "potential": "50 mV"},
+    }
+    electrolyte = {"size": ["20 um", "30 um", "50 um"], "conductivity": {"kind": "anisotropic", "rows": ANISOTROPIC}}
+    case = case_of(electrodes=electrodes, electrolyte=electrolyte)
+    return formulate(case, distribute(block_mesh((3, 3, 5), **mesh), MPI.COMM_SELF), 2)
+
+
+def assembled(problem: ConductionProblem) -> Any:
+    u, v = ufl.TrialFunction(problem.space), ufl.TestFunction(problem.space)
+    form = problem.bulk(u, v) + problem.contact_term("+z", u, v)
+    return dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy()
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_the_action_is_that_of_the_matrix(name: str) -> None:
+    """Bug: an edge in the wrong place, a cell of the last batch left out, a curved cell taken for straight."""
+    problem = problem_on(MESHES[name])
+    stiffness, matrix = Stiffness(problem), assembled(problem)
+    assert stiffness.cells % 8, "the last batch is not full"
+    assert (stiffness.curved.size > 0) == (name == "curved")
+    x, y = stiffness.vector(), stiffness.vector()
+    x.array[:] = np.random.default_rng(0).normal(size=len(x.array))
+    stiffness.multiply(x, y)
+    expected = matrix @ x.array
+    assert np.abs(y.array - expected).max() <= 1e-14 * np.abs(expected).max()
+    np.testing.assert_allclose(stiffness.diagonal(), matrix.diagonal(), rtol=1e-13)
+    small, rough = stiffness.vector(np.float32), stiffness.vector(np.float32)
+    small.array[:] = x.array
+    stiffness.multiply(small, rough)
+    np.testing.assert_allclose(rough.array, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_degree_2_takes_few_products_and_no_matrix() -> None:
+    """Bug: the smoother or the coarse level stops working, and only the clock would tell; counts do not vary."""
+    case = case_of(cracks=[{"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}])
+    iterations = []
+    for counts in ((4, 4, 6), (8, 8, 12)):
+        mesh = distribute(block_mesh(counts, crack="a"), MPI.COMM_SELF)
+        first = solve(formulate(case, mesh, 1), 1e-10)
+        second = solve(formulate(case, mesh, 2), 1e-10, first)
+        assert "matrix" not in vars(second.system)
+        assert second.system.stiffness is not None
+        iterations.append(second.report.iterations)
+        # Five products an iteration, ten for the smoother's bound, four for residuals and reactions.
+        assert second.system.stiffness.products <= 5 * second.report.iterations + 15
+    assert max(iterations) < 20
+    assert iterations[1] <= iterations[0] + 3
+
+
+def test_an_operator_reads_few_bytes() -> None:
+    """Bug: geometry is stored per quadrature point, or the map of the unknowns is copied."""
+    stiffness = Stiffness(problem_on({}))
+    batches = -(-stiffness.cells // LANES)
+    assert stiffness.stored_bytes == 40 * stiffness.cells + 48 * LANES * batches
+    assert stiffness.unknowns.base is not None, "a view of the map that the space has anyway"
+    curved = Stiffness(problem_on(MESHES["curved"]))
+    assert curved.stored_bytes == stiffness.stored_bytes + 440 * curved.curved.size
+
+
+def test_a_run_compiles_few_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: each surface, goal or degree compiles forms of its own, and the first run of a user takes a minute."""
+    modules = set()
+    for name in ("form", "Expression"):
+        make = getattr(dolfinx.fem, name)
+
+        def counted(*arguments: Any, make: Any = make, **options: Any) -> Any:
+            made = make(*arguments, **options)
+            modules.add(getattr(made, "module", None) or made._code)
+            return made
+
+        monkeypatch.setattr(dolfinx.fem, name, counted)
+    crack = {"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}
+    record = solve_stage(case_of(cracks=[crack]), block_mesh((4, 3, 4), crack="a"), MPI.COMM_SELF, tmp_path, Silent())
+    assert record is not None
+    assert 0 < len(modules) <= MOST_FORMS
+    assert record["solve"]["bytes_per_unknown"] == record["memory"]["bytes_per_unknown"] > 0
+
+
+def test_kernels_check_their_arrays() -> None:
+    """Bug: an array of the wrong type is read as another, or a transposed one in the wrong order."""
+    run = Kernels("double")
+    with pytest.raises(TypeError, match="dot takes contiguous arrays of float64; got float32"):
+        run("dot", 3, np.ones(3), np.ones(3, dtype=np.float32))
+    with pytest.raises(TypeError, match="contiguous"):
+        run("dot", 3, np.ones(3), np.ones(6)[::2])
+    assert run("dot", 3, np.ones(3), np.arange(3.0)) == 3.0
+
+
+def test_the_cache_of_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: processes that start together load a half-written library, or each run compiles anew."""
+    code = "from fem_spall.kernels import kernels; kernels('float')"
+    environment = {**os.environ, "FEM_SPALL_CACHE": str(tmp_path)}
+
+    def start(_: int) -> int:
+        return subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=100).returncode
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(start, range(3))) == [0, 0, 0]
+    made = list((tmp_path / "kernels").iterdir())
+    assert len(made) == 1, "one library, nothing left aside"
+    before = made[0].stat().st_mtime_ns
+    assert start(0) == 0
+    assert made[0].stat().st_mtime_ns == before
+    monkeypatch.setenv("FEM_SPALL_CACHE", str(tmp_path))
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(SetupError, match=r"false must compile kernels.c; it said nothing"):
+        Kernels("float")
+    monkeypatch.setenv("CC", str(tmp_path / "none"))
+    with pytest.raises(SetupError, match="it said FileNotFoundError"):
+        Kernels("float")
