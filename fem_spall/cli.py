@@ -107,7 +107,7 @@ def run(
             record_failure(output, error)
         raise
     from fem_spall.run import run_case
-    from fem_spall.terminal import TerminalProgress, console, metric_table
+    from fem_spall.terminal import TerminalProgress, print_result
 
     folder = output if output is not None else Path("results") / loaded.name
     progress = TerminalProgress()
@@ -117,16 +117,7 @@ def run(
         )
     finally:
         progress.done()
-    screen = console()
-    screen.print()
-    screen.print(metric_table(record["metrics"]))
-    for warning in record.get("warnings", ()):
-        if warning["kind"] != "withheld":  # the table has said so
-            screen.print(f"note: {warning['text']}")
-    mesh, seconds = record.get("mesh", {}), record.get("seconds", {})
-    screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")
-    report = folder / "report.html"
-    screen.print(f"Results: {folder}" + (f", to read first: {report}" if report.exists() else ""), soft_wrap=True)
+    print_result(record, folder)
 
 
 def _check_ranks(ranks: int) -> None:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Spinner
     from rich.table import Table
 
-__all__ = ["TerminalProgress", "console", "kinds_text", "metric_table", "readable", "silence_output", "table"]
+__all__ = [
+    "TerminalProgress",
+    "console",
+    "kinds_text",
+    "metric_table",
+    "print_result",
+    "readable",
+    "silence_output",
+    "table",
+]
 
 #: SI unit of a figure: factor and unit to show it in.
 SHOWN = {
@@ -206,3 +216,17 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_plain, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def print_result(record: Mapping[str, Any], folder: Path) -> None:
+    """Print what a run has found: its figures, its warnings, and where the results are."""
+    screen = console()
+    screen.print()
+    screen.print(metric_table(record["metrics"]))
+    for warning in record.get("warnings", ()):
+        if warning["kind"] != "withheld":  # the table has said so
+            screen.print(f"note: {warning['text']}")
+    mesh, seconds = record.get("mesh", {}), record.get("seconds", {})
+    screen.print(f"{mesh.get('cells', 0):,} cells, {mesh.get('dofs', 0):,} unknowns, {seconds.get('total', 0):.0f} s")
+    report = folder / "report.html"
+    screen.print(f"Results: {folder}" + (f", to read first: {report}" if report.exists() else ""), soft_wrap=True)
