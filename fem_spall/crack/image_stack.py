@@ -24,7 +24,7 @@ __all__ = ["Axes", "ImageStack", "voxel_of"]
 type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 
 #: Bytes of memory for each voxel near the block, beside the file's own.
-WORK = 24
+WORK = 28
 #: Islands that are dropped unless the case says otherwise, voxels.
 SPECK = 27
 #: Positions are rounded to this part of a voxel, to a power of ten.

@@ -358,7 +358,7 @@ def test_the_expanded_case_is_a_case_of_its_own(tmp_path: Path) -> None:
 def test_the_case_limits_the_memory(tmp_path: Path) -> None:
     """Bug: mesh.memory_limit does not hold for images."""
     voxels = np.pad(SOME, ((0, 0), (0, 0), (0, 60)))
-    with pytest.raises(LimitError, match=r"voxels take 0\.0015 GB; allowed are 0\.001 GB"):
+    with pytest.raises(LimitError, match=r"voxels take 0\.00174 GB; allowed are 0\.001 GB"):
         case_of(stack(tmp_path, voxels)).expanded()
 
 
