@@ -145,6 +145,9 @@ def _run(
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
     surfaces = build_surfaces(case)
+    for name, surface in surfaces.items():
+        for one in surface.repairs:
+            progress.note(f"{name}: {one.words}")
     seconds["surface"] = time.perf_counter() - begin
 
     clock = time.perf_counter()
