@@ -323,6 +323,7 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
         spoke = opposite - low - ((opposite - low) @ along)[:, None] * along
         across = np.cross(along, spoke[0])
         angle = np.arctan2(spoke @ across / np.linalg.norm(across), spoke @ spoke[0] / np.linalg.norm(spoke[0]))
+        angle[0] = 0.0  # and not a turn less rounding
         turn = np.argsort(np.round(angle % (2 * np.pi), 9), kind="stable")
         forward = sides[round_it[turn], 0] == edges[edge, 0]  # the inside lies behind it in this turn
         if (forward != np.roll(forward, 1)).all():

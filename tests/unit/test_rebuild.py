@@ -123,7 +123,7 @@ def test_touching_parts_are_moved_apart() -> None:
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_sides_of_voxels_are_parted_wherever_they_touch(seed: int) -> None:
-    """Bug: an edge with four faces, both ends of which belong to one body, stops the run; or parting makes crossings."""
+    """Bug: an edge with four faces, whose ends belong to one body, stops the run; or parting makes crossings."""
     noise = gaussian_filter(np.random.default_rng(seed).standard_normal((20, 20, 20)), 1.0)
     body = np.pad(noise > 0.05, 2)
     points, faces = voxel_surface(body, 0.1)
