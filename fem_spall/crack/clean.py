@@ -315,6 +315,7 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
     pairs = [order[uses[index[order]] == 2].reshape(-1, 2)]
     begin = np.cumsum(uses) - uses
     sides = directed_edges(surface.faces)
+    outward = surface.closed_volume() >= 0
     for edge in np.flatnonzero(uses > 2).tolist():
         round_it = order[begin[edge] : begin[edge] + uses[edge]]
         low, high = surface.vertices[edges[edge]]
@@ -325,7 +326,8 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
         angle = np.arctan2(spoke @ across / np.linalg.norm(across), spoke @ spoke[0] / np.linalg.norm(spoke[0]))
         angle[0] = 0.0  # and not a turn less rounding
         turn = np.argsort(np.round(angle % (2 * np.pi), 9), kind="stable")
-        forward = sides[round_it[turn], 0] == edges[edge, 0]  # the inside lies behind it in this turn
+        # The inside lies behind a face that runs along the edge, or before it where all is inside out.
+        forward = (sides[round_it[turn], 0] == edges[edge, 0]) == outward
         if (forward != np.roll(forward, 1)).all():
             back = np.flatnonzero(~forward)
             pairs.append(np.column_stack([round_it[turn[back]], round_it[turn[(back + 1) % len(turn)]]]))
