@@ -67,7 +67,7 @@ def measure(case: Case) -> list[CrackMeasure]:
         alone = together if len(surfaces) == 1 else embed(block, {crack.name: surface}, voids, unit, snap)
         assert alone is not None
         volume, area = alone.lithium_volume + alone.void_volume, alone.area(alone.names[crack.name])
-        changes = ", ".join(f"{repair.count} x {repair.kind}" for repair in surface.repairs) or "nothing repaired"
+        changes = ", ".join(repair.words for repair in surface.repairs) or "nothing repaired"
         note = f"{len(surface.faces):,} triangles, {changes}"
         measures.append(CrackMeasure(crack.name, volume * unit**3, area * unit**2, surface.bounds, note))
     return measures

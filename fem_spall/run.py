@@ -150,8 +150,8 @@ def _run(
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
     given, case = case, case.expanded()
     surfaces = build_surfaces(case)
-    for surface in surfaces.values():
-        for note in surface.provenance.get("told", ()):
+    for name, surface in surfaces.items():
+        for note in (*surface.provenance.get("told", ()), *(f"{name}: {one.words}" for one in surface.repairs)):
             progress.note(note)
     # Files are copied once they are known to be surfaces: whatever else they are may be a terabyte.
     result.write_text("case.resolved.yaml", write_case(_self_contained(given, result)))

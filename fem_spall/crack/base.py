@@ -62,6 +62,21 @@ class Repair:
     area_change: float = 0.0  # m^2
     displacement: float = 0.0  # m, the largest; what is dropped or added as a whole has not moved
 
+    @property
+    def words(self) -> str:
+        """What was done and what it changed, lengths in um and nm."""
+        changes = [
+            f"{what} {value:+.3g} {unit}"
+            for what, value, unit in (
+                ("volume", self.volume_change * 1e18, "um^3"),
+                ("area", self.area_change * 1e12, "um^2"),
+            )
+            if abs(value) > 1e-9  # less is rounding
+        ]
+        if self.displacement:
+            changes.append(f"moved by up to {self.displacement * 1e9:.3g} nm")
+        return f"{self.count} x {self.kind}" + (f" ({', '.join(changes)})" if changes else "")
+
 
 @dataclass(frozen=True)
 class CrackSurface:

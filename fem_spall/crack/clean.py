@@ -30,6 +30,7 @@ CLOSE = 1e-6  # corners nearer than this part of the box diagonal are one corner
 FLAT = 1e-9  # a face whose height is below this part of the box diagonal has no area
 MOST_NEIGHBOURS = 30  # of one corner within the tolerance of merging, on average
 PINCHED_AREA = 0.02  # no more than this part of the area is cut out at pinched edges
+MOST_HALVED = 3000  # edges; more is no surface that touches itself here and there
 PARTED = 0.05  # what touches itself is moved apart by this part of the edges there
 
 
@@ -246,6 +247,29 @@ def part_touching(surface: RepairedSurface) -> None:
     of a vertex that are joined by no edge there are parted too.  Needs oriented faces; where they do not
     alternate round an edge, that edge stays.
     """
+    _part(surface)
+    _, uses, edges = edge_numbers(surface.faces)
+    crowded = edges[uses > 2]
+    if 0 < len(crowded) <= MOST_HALVED:  # both ends belong to one body: it is parted between them
+        _halve(surface, crowded)
+        _part(surface)
+
+
+def _halve(surface: RepairedSurface, edges: Ints) -> None:
+    """Put a corner in the middle of edges (e, 2) and of the faces there; the surface stays where it is."""
+    vertices = np.concatenate([surface.vertices, surface.vertices[edges].mean(axis=1)])
+    near = np.isin(surface.faces, edges).sum(axis=1) >= 2
+    faces = surface.faces[near].tolist()
+    for middle, (a, b) in enumerate(edges.tolist(), len(surface.vertices)):
+        for k in [k for k, face in enumerate(faces) if a in face and b in face]:
+            faces.append([middle if corner == b else corner for corner in faces[k]])
+            faces[k] = [middle if corner == a else corner for corner in faces[k]]
+    surface.vertices = vertices
+    surface.faces = np.concatenate([surface.faces[~near], np.array(faces, dtype=np.int64)])
+    surface.tidy()
+
+
+def _part(surface: RepairedSurface) -> None:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -291,6 +315,7 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
     pairs = [order[uses[index[order]] == 2].reshape(-1, 2)]
     begin = np.cumsum(uses) - uses
     sides = directed_edges(surface.faces)
+    outward = surface.closed_volume() >= 0
     for edge in np.flatnonzero(uses > 2).tolist():
         round_it = order[begin[edge] : begin[edge] + uses[edge]]
         low, high = surface.vertices[edges[edge]]
@@ -299,8 +324,10 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
         spoke = opposite - low - ((opposite - low) @ along)[:, None] * along
         across = np.cross(along, spoke[0])
         angle = np.arctan2(spoke @ across / np.linalg.norm(across), spoke @ spoke[0] / np.linalg.norm(spoke[0]))
+        angle[0] = 0.0  # and not a turn less rounding
         turn = np.argsort(np.round(angle % (2 * np.pi), 9), kind="stable")
-        forward = sides[round_it[turn], 0] == edges[edge, 0]  # the inside lies behind it in this turn
+        # The inside lies behind a face that runs along the edge, or before it where all is inside out.
+        forward = (sides[round_it[turn], 0] == edges[edge, 0]) == outward
         if (forward != np.roll(forward, 1)).all():
             back = np.flatnonzero(~forward)
             pairs.append(np.column_stack([round_it[turn[back]], round_it[turn[(back + 1) % len(turn)]]]))

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from fem_spall.crack.repair import Repairs, repair
-from fem_spall.crack.triangles import components, edge_numbers
+from fem_spall.crack.triangles import components, edge_numbers, weld
 from fem_spall.errors import GeometryError
 from tests.damage import join
 from tests.solids import sphere
-from tests.unit.test_repair import cube, kinds
+from tests.unit.test_repair import cube, kinds, voxel_surface
 
 type Surface = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -83,6 +84,22 @@ def test_a_body_turned_through_itself_is_rebuilt_and_what_is_inside_out_is_outsi
         repair(pulled * UM, faces, "test", Repairs(rebuild="never"))
 
 
+def test_the_order_of_triangles_does_not_matter_to_the_grid() -> None:
+    """Bug: lines through the corners of faces meet one or two of them, as their order has it."""
+    points, faces = join(ball(0, 3), ball(1, 3))
+    wishes = Repairs(rebuild="always", rebuild_step="0.125 um", **ROUGH)
+    rng = np.random.default_rng(2)
+    places = rng.permutation(len(points))
+    mixed = np.roll(np.argsort(places)[faces], 1, axis=1)[rng.permutation(len(faces))]
+    one, other, again = (
+        repair(v, f, "test", wishes) for v, f in ((points, faces), (points[places], mixed), (points, faces))
+    )
+    for found in (other, again):
+        np.testing.assert_array_equal(found.vertices, one.vertices)
+        np.testing.assert_array_equal(found.faces, one.faces)
+        assert found.repairs == one.repairs
+
+
 def test_a_grid_without_end_is_refused() -> None:
     """Bug: a step in nm for a surface in mm asks for terabytes."""
     with pytest.raises(GeometryError, match=r"cannot be rebuilt on a grid of 0.01 nm: .* larger repair.rebuild_step"):
@@ -102,6 +119,18 @@ def test_touching_parts_are_moved_apart() -> None:
         nearest = np.linalg.norm(low[:, None] - np.unique(high, axis=0)[None], axis=2).min() if count == 1 else 1.0
         assert nearest > 1e-3 * UM
         assert good.measure()[0] == pytest.approx(2 * UM**3, rel=5e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_sides_of_voxels_are_parted_wherever_they_touch(seed: int) -> None:
+    """Bug: an edge with four faces, whose ends belong to one body, stops the run; or parting makes crossings."""
+    noise = gaussian_filter(np.random.default_rng(seed).standard_normal((20, 20, 20)), 1.0)
+    body = np.pad(noise > 0.05, 2)
+    points, faces = voxel_surface(body, 0.1)
+    assert (edge_numbers(weld(points)[1][faces])[1] > 2).sum() > 20
+    good = repair(points, faces, "voxels")
+    assert (edge_numbers(good.faces)[1] == 2).all()
+    assert good.measure()[0] == pytest.approx(body.sum() * (0.1 * UM) ** 3, rel=2e-3)
 
 
 def test_walls_across_the_inside_go() -> None:

@@ -169,6 +169,23 @@ def test_path_is_relative_to_the_case(tmp_path: Path) -> None:
     assert found.surface(BLOCK).provenance["file"] == "a.obj"
 
 
+def test_what_may_be_repaired_is_in_the_case(tmp_path: Path) -> None:
+    """Bug: the keys of repair are read and then not handed on."""
+    data = {"name": "c", "kind": "surface_file", "file": "a.obj", "unit": "um"}
+    with pytest.raises(ValidationError, match="a length needs a unit; got 5"):
+        SurfaceFile.model_validate(data | {"repair": {"merge": 5}})
+    speck = WEDGE.mean(axis=0) + (WEDGE - WEDGE.mean(axis=0)) / 100 + [0, 0, 8]
+    save(tmp_path / "a.obj", np.concatenate([WEDGE, speck]), np.concatenate([SIDES, SIDES + 4]))
+    asked = {"islands": f"{WEDGE_VOLUME * 1e18 / 1e5} um^3"}
+    kept, dropped = (
+        SurfaceFile.model_validate(data | {"repair": keys}, context={"folder": tmp_path}).surface(BLOCK)
+        for keys in ({}, asked)
+    )
+    assert (len(kept.faces), len(dropped.faces)) == (8, 4)
+    assert [one.kind for one in dropped.repairs] == ["islands dropped"]
+    assert dropped.repairs[0].words.startswith("1 x islands dropped (volume -")
+
+
 def test_shipped_crack() -> None:
     """Bug: a good surface is changed; the volume was measured when the file was made."""
     surface = crack(MESHES / "crack.stl", shift=["10 um", "15 um", "0 um"])
