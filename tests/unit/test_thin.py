@@ -240,3 +240,29 @@ def test_files_that_hold_no_sheet_are_refused(
     """Bug: a closed body, a branch or a crossing reaches the mesher."""
     with pytest.raises(GeometryError, match=said):
         written(tmp_path, vertices, faces).surface(BLOCK)
+
+
+@pytest.mark.slow
+def test_a_triangulated_blade_carries_the_exact_current(tmp_path: Path) -> None:
+    """Bug: only one face of the sheet draws current, or its rim is too coarse for the singular field."""
+    from fem_spall.analytic import cracks as exact
+    from fem_spall.run import run_case
+
+    corners = [(10.0, -1.0, 10.0), (10.0, 2.0, 10.0), (10.0, 2.0, 21.0), (10.0, -1.0, 21.0)]
+    written(tmp_path, corners, [(0, 1, 2), (0, 2, 3)])
+    case = case_of(
+        name="blade",
+        electrolyte={"size": ["20 um", "1 um", "20 um"], "conductivity": "0.1 S/m"},
+        cracks=[{"name": "a", "kind": "sheet", "file": str(tmp_path / "sheet.obj"), "unit": "um"}],
+        mesh={"size_min": "100 nm", "size_max": "2 um", "refine_tips": False},
+        metrics={"averaging_lengths": ["1 um"]},
+    )
+    source = tmp_path / "case.yaml"
+    source.write_text("version: 1\n")
+    metrics = run_case(case, source, tmp_path / "out")["metrics"]
+    cell = {"half_width": 10e-6, "height": 20e-6, "depth": 10e-6}
+    current = exact.blade_cell_current(0.1, 0.05, **cell, length=1e-6)
+    assert metrics["total_current"]["value"] == pytest.approx(2 * current, rel=5e-3)
+    assert metrics["crack_current_share"]["value"] == pytest.approx(exact.blade_cell_share(**cell), rel=5e-3)
+    intensity = exact.blade_cell_intensity(0.05 / 20e-6 * 2**0.5, **cell)
+    assert metrics["edge_field_intensity"]["value"] == pytest.approx(intensity, rel=2e-2)
