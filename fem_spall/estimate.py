@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fem_spall.crack import AnalyticCrack, TriangulatedCrack
 from fem_spall.errors import GeometryError, LimitError, MeshingError
+from fem_spall.mesh.sizes import expected_cells
 
 if TYPE_CHECKING:
     from fem_spall.case import Case
@@ -122,8 +123,8 @@ def _shapes_in_block(case: Case) -> dict[str, tuple[float, float]]:
 
 
 # Fitted to ten runs of 8 thousand to 360 thousand cells; they lie within 0.6 and 1.6 of the estimate.
-#: Volume of a cell over h^3 (a regular tetrahedron: 0.118), and mean size on a crack's wall over size_min.
-CELL_VOLUME, WALL_SIZE = 0.09, 2.0
+#: Mean size on a crack's wall over size_min.
+WALL_SIZE = 2.0
 #: Unknowns per cell by degree; bytes of memory per unknown, and before the first one.
 UNKNOWNS = {1: 0.2, 2: 1.5}
 BYTES_PER_UNKNOWN, BASE_MEMORY = 1200.0, 0.2e9
@@ -132,11 +133,9 @@ BYTES_PER_UNKNOWN, BASE_MEMORY = 1200.0, 0.2e9
 def estimate(case: Case, cracks: list[CrackMeasure]) -> Estimate:
     """Return the expected size of the run: cells of size h(d) = h_wall + (grading - 1) d at distance d from a wall."""
     mesh = case.mesh
-    wall, slope = min(WALL_SIZE * mesh.size_min, mesh.size_max), mesh.grading - 1
-    volume = float(np.prod(case.electrolyte.size))
-    cells = volume / (CELL_VOLUME * mesh.size_max**3)
-    for crack in cracks:
-        cells += crack.area * (wall**-2 - mesh.size_max**-2) / (2 * slope * CELL_VOLUME)
+    wall = min(WALL_SIZE * mesh.size_min, mesh.size_max)
+    volume, walls = float(np.prod(case.electrolyte.size)), [crack.area for crack in cracks]
+    cells = expected_cells(volume, walls, wall, mesh.size_max, mesh.grading)
     unknowns = UNKNOWNS[case.solver.degree] * cells
     return Estimate(cells, unknowns, BASE_MEMORY + BYTES_PER_UNKNOWN * unknowns)
 

@@ -122,12 +122,15 @@ def _snapped(
     repairs = []
     for name, (axis, side) in FACES.items():
         off = np.abs(vertices[:, axis] - box[side, axis])
-        film = (off[faces] <= snap).all(axis=1) & (off[faces] > 0).any(axis=1)
+        rounding = 1e-13 * float(np.abs(box).max())
+        film = (off[faces] <= max(snap, rounding)).all(axis=1)
         if film.any():
             moved = vertices.copy()
             moved[np.unique(faces[film]), axis] = box[side, axis]
             change = signed_volume(moved[faces]) - signed_volume(vertices[faces])
-            repairs.append(Repair(f"faces just off the face {name} of the block put onto it", int(film.sum()), change))
+            count = int((film & (off[faces] > rounding).any(axis=1)).sum())
+            if count:
+                repairs.append(Repair(f"faces just off the face {name} of the block put onto it", count, change))
             vertices = moved
     return vertices, repairs
 

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from fem_spall.mesh.arrays import MeshArrays
 
-__all__ = ["SizeField", "next_sizes"]
+__all__ = ["SizeField", "expected_cells", "next_sizes"]
 
 #: Cells change their size by at most these factors from one mesh to the next.
 FINEST, COARSEST = 0.25, 2.0
@@ -22,6 +22,20 @@ REGULAR = 6 * np.sqrt(2.0)
 STEP = 0.01
 #: Sweeps over all edges that level out the sizes at most.
 SWEEPS = 100
+
+
+#: Volume of a cell over h^3, fitted to ten runs of 8 thousand to 360 thousand cells (a regular tetrahedron: 0.118).
+CELL_VOLUME = 0.09
+
+
+def expected_cells(volume: float, walls: list[float], wall: float, largest: float, grading: float) -> float:
+    """Return about how many cells a block takes whose cells grow from a size at its cracks' walls.
+
+    ``volume`` of the block, areas of the ``walls``, size at the ``wall`` and ``largest`` size in consistent units; the
+    size is h(d) = wall + (grading - 1) d at the distance d from a wall.
+    """
+    near = sum(area * (wall**-2 - largest**-2) / (2 * (grading - 1) * CELL_VOLUME) for area in walls)
+    return volume / (CELL_VOLUME * largest**3) + near
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _clipped(
     """What lies inside of a plane; the corners of faces in the plane, which go too; how many vertices were moved."""
     distance = sign * (points[:, axis] - at)
     near = np.abs(distance) <= snap
-    moved = int((distance[near] != 0).sum())
+    moved = int((np.abs(distance[near]) > 1e-13 * float(np.abs(points).max())).sum())
     points = points.copy()
     points[near, axis] = at
     distance[near] = 0.0
@@ -175,7 +175,10 @@ def _refuse_contact(surface: TaggedSurface) -> None:
     if len(pairs) == 0:
         return
     names = {tag: name for name, tag in surface.names.items()}
-    one, other = (names[int(tag)] for tag in np.sort(surface.tags[pairs[0]]))
+    tags = surface.tags[pairs[0]]
+    if not surface.thin[pairs[0, 1]]:
+        tags = tags[::-1]
+    one, other = (names[int(tag)] for tag in tags)  # the other is a sheet
     points = surface.vertices[surface.faces[pairs[:, 0]]].mean(axis=1) * surface.unit
     raise GeometryError(
         66, f"crack {other}", f"runs through crack {one}, near {places(points)}" if one != other else

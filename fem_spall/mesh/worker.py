@@ -26,7 +26,7 @@ from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
 from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
 from fem_spall.mesh.sides import closed_again, conducting_part, opened
-from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.sizes import SizeField, expected_cells
 from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
 from fem_spall.mesh.thin import rim_of
 
@@ -53,6 +53,8 @@ class Attempt(NamedTuple):
 #: A mesher that stumbles over one usually takes the next.
 ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
+#: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
+FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
 NUDGES = (1.0, 0.95, 0.9)
 
@@ -148,6 +150,23 @@ def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeFiel
     raise last
 
 
+def mean_opening(surface: CrackSurface) -> float:
+    """Mean distance of the walls of a crack, m: twice its volume over its area; infinite for sheets."""
+    return np.inf if surface.thin or surface.sheet else 2 * surface.volume / surface.area
+
+
+def _too_thin(case: Case, name: str, surface: CrackSurface, opening: float) -> MeshingError:
+    """The refusal of a crack that the mesh cannot resolve, with what it would take."""
+    size, largest = opening / 2, case.mesh.size_max
+    block = float(np.prod(case.electrolyte.size))
+    cells = expected_cells(block, [surface.area], min(size, largest), largest, case.mesh.grading)
+    return MeshingError(
+        23, f"crack {name}", f"its mean opening (2 x volume / area), {opening * 1e9:.3g} nm, is below mesh.size_min "
+        f"({case.mesh.size_min * 1e9:.3g} nm), and it cannot be meshed so; {size * 1e9:.3g} nm would resolve it, with "
+        f"about {cells:.2g} cells", "lower mesh.size_min, or give its middle surface as kind: sheet, without thickness",
+    )  # fmt: skip
+
+
 def _fine_rim(boundary: TaggedSurface, size: float, largest: float) -> tuple[TaggedSurface, Floats | None]:
     """The boundary with its triangles divided towards the rims of sheets, where the current crowds, and sizes.
 
@@ -196,6 +215,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     unit = length_unit(case.electrolyte.size)
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
     settings = case.mesh
+    for name, surface in surfaces.items():
+        if (opening := mean_opening(surface)) < FAR_BELOW * settings.size_min:
+            raise _too_thin(case, name, surface, opening)
     boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
@@ -235,6 +257,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
                 last.detail, last.where, f"the surface as it is does not make a mesh: {last.reason}",
                 "use mesh.remesher: auto",
             )  # fmt: skip
+        thinnest = min(surfaces, key=lambda name: mean_opening(surfaces[name]))
+        if (opening := mean_opening(surfaces[thinnest])) < settings.size_min:
+            raise _too_thin(case, thinnest, surfaces[thinnest], opening)
         slower = settings.mesher == "auto" and boundary.thin is None and not installed()
         raise MeshingError(
             last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}",
