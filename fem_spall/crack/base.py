@@ -23,7 +23,7 @@ from fem_spall.crack.array import Array
 from fem_spall.errors import GeometryError
 from fem_spall.model import Model
 
-__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "spread"]
+__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "moved_by", "spread"]
 
 type Progress = Callable[[str], None]
 
@@ -141,6 +141,11 @@ class CrackSurface:
         return digest.hexdigest()
 
 
+def moved_by(place: float, way: float) -> float:
+    """Sum of two lengths, m, without the noise of the last digits, so that 10 um - 4 um is 6 um."""
+    return float(f"{place + way:.13g}")
+
+
 class Crack(Model):
     """Keys that every kind of crack has."""
 
@@ -152,7 +157,8 @@ class Crack(Model):
 
     def moved(self, name: str, x: float, y: float) -> Self:
         """The crack under another name, moved along x and y, m."""
-        centre = (self.centre[0] + x, self.centre[1] + y, *self.centre[2:])  # type: ignore[attr-defined]
+        old = self.centre  # type: ignore[attr-defined]
+        centre = (moved_by(old[0], x), moved_by(old[1], y), *old[2:])
         return self.model_copy(update={"name": name, "centre": centre})
 
     @model_validator(mode="after")
