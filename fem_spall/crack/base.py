@@ -23,7 +23,7 @@ from fem_spall.crack.array import Array
 from fem_spall.errors import GeometryError
 from fem_spall.model import Model
 
-__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "spread"]
+__all__ = ["AnalyticCrack", "Block", "Crack", "CrackSurface", "Repair", "TriangulatedCrack", "moved_by", "spread"]
 
 type Progress = Callable[[str], None]
 
@@ -161,6 +161,11 @@ class CrackSurface:
         return digest.hexdigest()
 
 
+def moved_by(place: float, way: float) -> float:
+    """Sum of two lengths, m, without the noise of the last digits, so that 10 um - 4 um is 6 um."""
+    return float(f"{place + way:.13g}")
+
+
 class Crack(Model):
     """Keys that every kind of crack has."""
 
@@ -172,10 +177,11 @@ class Crack(Model):
 
     def moved(self, name: str, x: float, y: float) -> Self:
         """The crack under another name, moved along x and y, m."""
-        centre = getattr(self, "centre", None)
-        if centre is None:
+        old = getattr(self, "centre", None)
+        if old is None:
             raise ValueError(f"{self.name}: this kind of crack has no single place to repeat. Leave array out")
-        return self.model_copy(update={"name": name, "centre": (centre[0] + x, centre[1] + y, *centre[2:])})
+        centre = (moved_by(old[0], x), moved_by(old[1], y), *old[2:])
+        return self.model_copy(update={"name": name, "centre": centre})
 
     @model_validator(mode="after")
     def _a_void_conducts_nothing(self) -> Self:

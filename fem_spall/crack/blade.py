@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from fem_spall.crack.base import AnalyticCrack, Block
+from fem_spall.crack.base import AnalyticCrack, Block, moved_by
 from fem_spall.quantity import Length, NonNegativeLength, PositiveLength
 
 __all__ = ["Blade"]
@@ -43,7 +43,8 @@ class Blade(AnalyticCrack):
 
     def moved(self, name: str, x: float, y: float) -> Self:
         """The slit moved across itself; along itself it is as long as the block."""
-        return self.model_copy(update={"name": name, "position": self.position + (x if self.along == "y" else y)})
+        position = moved_by(self.position, x if self.along == "y" else y)
+        return self.model_copy(update={"name": name, "position": position})
 
     @property
     def tip_radius(self) -> float:
