@@ -42,6 +42,7 @@ LAYERS = (
     ("metrics",),
     ("accuracy", "model_error", "output."),
     ("adapt", "polarisation", "consequences"),
+    ("record",),
     ("warn", "stage"),
     ("run",),
     ("verify", "converge", "estimate", "terminal"),
