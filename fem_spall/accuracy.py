@@ -226,6 +226,9 @@ def _from_cells(
     """Error of a figure that follows from linear goals, and how it was found."""
     assert cells is not None
     assert metric.gradient is not None
+    imposed = {"total"} if e.case.electrodes.counter.drive is not None else set()
+    if set(metric.gradient) <= imposed:
+        return 0.0, "imposed, or a number times what is imposed"
     error = max(abs(float(errors.sum())), CANCELLATION * float(np.abs(errors).sum()))
     shape = _shape(e)
     word = ", plus the shape of the facets" if shape else ""

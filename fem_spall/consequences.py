@@ -68,12 +68,13 @@ def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
-    current = growth["growth_current"]
+    current, error = growth["growth_current"], growth.get("growth_current_error")
+    bar = "" if error is None or growth["bodies"] > 1 else f" ± {error * 1e12:.2g}"
     share = current / record["currents"]["plating"]
     found = [_entry(
         f"growth_current_{name}", current, "A", "I_k + I_e,k = 0 on every pore k",
-        f"Electrons leak into {name} and plate {current * 1e12:.3g} pA of lithium there, {share:.2g} of the cell's "
-        "current" + (f", in {growth['growing']} of {growth['bodies']} pores." if growth["bodies"] > 1 else "."),
+        f"Electrons leak into {name} and plate {current * 1e12:.3g}{bar} pA of lithium there, {share:.2g} of the "
+        "cell's current" + (f", in {growth['growing']} of {growth['bodies']} pores." if growth["bodies"] > 1 else "."),
     )]  # fmt: skip
     if "time_to_fill_fastest" in growth:
         fastest, slowest = growth["time_to_fill_fastest"], growth["time_to_fill_slowest"]

@@ -45,6 +45,7 @@ LAYERS = (
     ("metrics", "voxel_error"),
     ("accuracy", "model_error", "output."),
     ("adapt", "polarisation", "consequences"),
+    ("record",),
     ("warn", "stage"),
     ("solution_store",),
     ("run",),

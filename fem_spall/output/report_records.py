@@ -105,6 +105,10 @@ def _convergence(finished: Finished) -> str:
 _IDENTITIES = {
     "charge": ("Charge", "the nodal reactions on all electrodes add up to zero: what enters also leaves"),
     "energy": ("Energy", "V I equals the heat ∫ σ|∇φ|² of the electrolyte and its interfaces"),
+    "power_by_part": (
+        "Power by part",
+        "what the electrodes supply is dissipated in the electrolyte and in each of the interfaces",
+    ),
     "isolated": ("Isolated lithium", "the largest net current into an isolated body, over the cell's: none may flow"),
     "advance": ("Electrode advance", "the advance from the resistance equals the one from the place of every reaction"),
 }

@@ -19,7 +19,9 @@ from fem_spall.errors import GeometryError
 from fem_spall.fenics import MPI, dolfinx
 from fem_spall.mesh.tagged import distribute
 from fem_spall.metrics import Evaluation
+from fem_spall.progress import Silent
 from fem_spall.solve import Solution, gather, solve
+from fem_spall.stage import solve_stage
 from tests.solids import block_mesh, case_of
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +119,27 @@ def test_two_ranks_give_the_same_potentials() -> None:
         for (power, taken), own in zip(found[name], solutions(pores(**keys)), strict=True):
             assert power == pytest.approx(own.bulk_power, rel=1e-10)
             assert taken == pytest.approx(sorted(own.lithium.floating["pores"].tolist()), rel=1e-9)
+
+
+@pytest.mark.parametrize("drive", [{"potential": "0.2 V"}, {"drive": {"current_density": "3 mA/cm^2"}}])
+@pytest.mark.parametrize("law", ["resistance", "butler_volmer"])
+def test_power_adds_up_by_part_for_every_law(law: str, drive: dict[str, Any], tmp_path: Path) -> None:
+    """Bug: an interface's dissipation misses the lithium's own potential, or an isolated body dissipates twice."""
+    laws: dict[str, dict[str, Any]] = {
+        "resistance": {"kind": "resistance", "value": "3 ohm cm^2"},
+        "butler_volmer": {"kind": "butler_volmer", "exchange_current_density": "2 mA/cm^2"},
+    }
+    interface = {"interface": laws[law]}
+    electrodes = {"plating": {"face": "+z"} | interface, "counter": {"face": "-z"} | drive | interface}
+    case = case_of(
+        cracks=[PORES | {"contact": "isolated"} | interface], electrodes=electrodes,
+        solver={"degree": 1, "tolerance": 1e-11, "errors": False},
+    )  # fmt: skip
+    record = solve_stage(case, block_mesh((8, 8, 12), holes=HOLES), MPI.COMM_SELF, tmp_path, Silent())
+    assert record is not None
+    power = record["dissipation"]
+    assert set(power["interfaces"]) == {"+z", "-z", "pores"}
+    assert all(value > 0 for value in power["interfaces"].values())
+    assert power["supplied"] == pytest.approx(power["bulk"] + sum(power["interfaces"].values()), rel=1e-9)
+    assert max(abs(value) for value in record["identity"].values()) < 1e-9
+    assert record["identity"]["isolated"] < 1e-10

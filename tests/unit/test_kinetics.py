@@ -158,3 +158,23 @@ def test_closed_forms_of_the_reference() -> None:
     assert outer == pytest.approx(0.1)
     assert (above - wall) / 1e-9 * 0.1 == pytest.approx(595.56, rel=2e-3)
     assert 200 * np.sinh(SLOPE / 2 * wall) == pytest.approx(595.5578098, rel=1e-8)
+
+
+def test_an_imposed_current_has_no_error() -> None:
+    """Bug: flat facets of a curved crack widen the bar of a current that is given."""
+    case = case_of(
+        electrodes={"plating": {"face": "+z"}, "counter": {"face": "-z", "drive": {"current": "1 nA"}}},
+        cracks=[CRACK],
+    )
+    arrays = block_mesh((4, 3, 4), crack="a")
+    arrays.info["flat_area_deficit"] = {"a": 0.01}
+    mesh = distribute(arrays, MPI.COMM_SELF)
+    solution = solve(formulate(case, mesh, 1), 1e-11)
+    e = Evaluation.of(case, solution, NOWHERE)
+    driven = solution.scaled(1e-9 / e.total_current)
+    e = Evaluation.of(case, driven, NOWHERE)
+    figures = with_errors(e, None, cell_errors(solution, e, 1e-11))
+    assert figures["total_current"].value == pytest.approx(1e-9)
+    assert figures["total_current"].error == figures["mean_current_density"].error == 0
+    assert figures["cell_voltage"].error == pytest.approx(1e-9 * figures["resistance"].error)
+    assert figures["cell_voltage"].error > 0
