@@ -101,7 +101,8 @@ def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most:
 
 
 def _volume(phases: NDArray[np.uint8], inside: NDArray[np.bool_], unit: float) -> float:
-    return float(np.count_nonzero(inside & (phases != ELECTROLYTE))) * unit
+    """Volume of the lithium in the block, or of the voids where there is no lithium, m^3."""
+    return float(np.count_nonzero(inside & (phases == phases.max()))) * unit
 
 
 def _connected(
