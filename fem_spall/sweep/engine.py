@@ -210,7 +210,7 @@ def _remote(address: str) -> Iterator[Any]:
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=ANSWER, set_as_default=False)
+        client = Client(address, timeout=ANSWER)
     except (OSError, ValueError, TimeoutError) as error:
         reason = f"must be the address of a Dask scheduler that runs; got {address!r}: {error}"
         raise CaseError(10, "--scheduler", reason, "start one with `dask scheduler`, or leave it out") from None

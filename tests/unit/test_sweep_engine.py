@@ -220,15 +220,16 @@ def test_two_workers_of_a_scheduler_started_by_hand(tmp_path: Path) -> None:
         wait_for(file.is_file)
         address = json.loads(file.read_text())["address"]
         process = start(tmp_path, 2.0, address)
+        begun.append(process)  # type: ignore[arg-type]
         wait_for(lambda: len(list((out / "points").glob("*.json"))) >= 2)
-        begun[-1].kill()
+        begun[2].kill()
         told, _ = process.communicate(timeout=240)
         assert process.returncode == 0, told
         assert len(complete(out)) == 4
     finally:
         for child in begun:
             child.kill()
-            child.wait()
+            child.communicate()
     sweep_session(path, (), tmp_path / "here", TWO, trivial())
     assert (out / "sweep.csv").read_bytes() == (tmp_path / "here" / "sweep.csv").read_bytes()
 
