@@ -60,9 +60,6 @@ Add --debug to any command to see the traceback of an error. Exit codes: 0 compl
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-app.command(sweep_app)
-
-
 @app.command
 def run(
     case: Path,
@@ -296,6 +293,9 @@ def report(folder: Path, /) -> None:
     from fem_spall.run import present_again
 
     print(present_again(folder))
+
+
+app.command(sweep_app)
 
 
 @app.command

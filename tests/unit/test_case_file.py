@@ -554,7 +554,7 @@ def test_the_reference_states_the_defaults() -> None:
 def _same(stated: str, default: str) -> bool:
     plain = re.sub(r"[{}\"' ]", "", stated)
     return plain == re.sub(r"[{}\"' ]", "", default) or (
-        default.replace(".", "").isdigit() and float(stated) == float(default)
+        all(text.replace(".", "").isdigit() for text in (stated, default)) and float(stated) == float(default)
     )
 
 
