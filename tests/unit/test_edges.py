@@ -368,7 +368,7 @@ def test_quantiles_in_the_blurred_tail_are_withheld() -> None:
     points = np.stack([x, y, 0 * x], axis=1) * UM
     one = np.zeros(len(facets), dtype=np.int64)
     flux = LithiumFlux(points, facets, one, ("+z",), x[facets], np.ones(len(facets)))
-    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(contact={}, fixed={}), factor=1.0))
+    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(contact={}, fixed={}, imposed={}), factor=1.0))
     e = Evaluation(case_of(), solution, flux, {"+z": (2e-8,) * 3}, (1.0, np.zeros(3), 1.0))
     e.__dict__["edges"] = SimpleNamespace(
         blurred_area=lambda names: (blurred * flux.area, UM), intensity=None, resistive=True, edges=()
