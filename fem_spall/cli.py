@@ -60,7 +60,6 @@ Add --debug to any command to see the traceback of an error. Exit codes: 0 compl
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-app.command(sweep_app)
 
 
 @app.command
@@ -376,6 +375,9 @@ def converge(
 
     _check_ranks(ranks)
     converge_session(case, overrides, output, levels, ratio, degrees, ranks)
+
+
+app.command(sweep_app)
 
 
 @app.command
