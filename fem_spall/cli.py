@@ -382,6 +382,9 @@ def converge(
     converge_session(case, overrides, output, levels, ratio, degrees, ranks)
 
 
+app.command(sweep_app)
+
+
 @app.command
 def doctor() -> None:
     """Check what this machine must have: compiler, MPI, solver, meshers, graphics, memory, a solved problem.

@@ -17,6 +17,9 @@ from fem_spall.yaml_tree import Fault, Node
 
 __all__ = ["Keys"]
 
+#: Units in which symbols that follow from formulas are written.
+USUAL = ("um", "um^2", "um^3", "ohm*cm^2", "mS/cm", "mA/cm^2", "mV", "kV/m", "nA")
+
 
 class Keys:
     """What is known of the keys: the tree of the base case, and the case with its defaults."""
@@ -81,9 +84,10 @@ class Keys:
             return value
         unit = self._unit(entry.name)
         if unit is None:
-            if not value.dimensionless:
+            usual = (unit for unit in USUAL if value.is_compatible_with(unit)) if not value.dimensionless else ("",)
+            unit = next(iter(usual), None)
+            if unit is None:
                 return f"{value.magnitude:.12g} {value.units:~C}"
-            unit = ""
         try:
             number = float(f"{value.to(unit).magnitude:.12g}")
         except pint.DimensionalityError as error:

@@ -27,7 +27,8 @@ SCRIPT = ROOT / "benchmarks" / "scheduling" / "trivial_point.py"
 TWO = Machine(workers=2)
 # A whole sweep in a process of its own, with points that wait a second and compute nothing.
 DRIVER = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 from pathlib import Path
 from fem_spall import __version__, cli
 from fem_spall.sweep import session, engine, supervise
