@@ -9,8 +9,6 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.crack.base import Repair
 from fem_spall.crack.triangles import areas, directed_edges, edge_numbers, in_order, unique_rows, volume, weld
@@ -51,6 +49,9 @@ class RepairedSurface:
 
         Unlike that of the faces alone it does not depend on a point of reference.
         """
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
         index, uses, _ = edge_numbers(self.faces)
         rim = directed_edges(self.faces)[uses[index] == 1]
         if len(rim) == 0:

@@ -8,6 +8,8 @@ onto them.
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import chdir
 from importlib.util import find_spec
 
 import numpy as np
@@ -55,10 +57,11 @@ def fill_by_tetwild(
     diagonal = float(np.linalg.norm(np.ptp(surface.box, axis=0)))
     envelope = max(ENVELOPE * tolerance, CLOSEST * diagonal)
     points, tets, sizes = _sizes(surface, size_min, size_max, grading)
-    vertices, cells = pytetwild.tetrahedralize(
-        surface.vertices, surface.faces.astype(np.int32), edge_length_abs=size_max, epsilon=envelope / diagonal,
-        stop_energy=ENERGY, num_threads=1, quiet=True, bg_vertices=points, bg_tets=tets, bg_values=sizes,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as aside, chdir(aside):  # it leaves a file where it runs
+        vertices, cells = pytetwild.tetrahedralize(
+            surface.vertices, surface.faces.astype(np.int32), edge_length_abs=size_max, epsilon=envelope / diagonal,
+            stop_energy=ENERGY, num_threads=1, quiet=True, bg_vertices=points, bg_tets=tets, bg_values=sizes,
+        )  # fmt: skip
     if len(cells) == 0:
         raise MeshingError(50, "fTetWild", "made no tetrahedra", "mend the surface")
     vertices, cells = np.array(vertices, dtype=float), np.array(cells, dtype=np.int64)

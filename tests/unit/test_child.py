@@ -219,7 +219,7 @@ def test_the_end_of_the_ladder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> 
         mesh_case(case_of(mesh={"size_min": "1 um", "size_max": "8 um", "mesher": "tetwild"}), {})
 
 
-def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Bug: the fallback's mesh has its walls within an envelope only, or names by place alone: the cap of a crack."""
     pytest.importorskip("pytetwild")
 
@@ -227,6 +227,7 @@ def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest
         raise MeshingError(20, "surface mesh", "no luck", "lower mesh.size_min")
 
     monkeypatch.setattr(remesh_mmg, "remesh", failing)
+    monkeypatch.chdir(tmp_path)
     mesh = mesh_case(file_case(), CUBE)
     assert (mesh.info["mesher"], mesh.info["attempt"], len(mesh.info["failed_attempts"])) == ("tetwild", 9, 8)
     scale = mesh.unit / UM
@@ -242,6 +243,7 @@ def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest
     assert (cell_volumes(mesh) > 0).all()
     assert cell_volumes(mesh).sum() * scale**3 == pytest.approx(30000 - 4 * 6 * 7, rel=1e-3)
     assert mesh.info["min_quality"] > 0.05
+    assert list(tmp_path.iterdir()) == []  # fTetWild leaves a file where it runs
 
 
 def test_gmsh_cannot_remesh_a_reconstructed_surface() -> None:
