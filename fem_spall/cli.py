@@ -297,9 +297,6 @@ def report(folder: Path, /) -> None:
     print(present_again(folder))
 
 
-app.command(sweep_app)
-
-
 @app.command
 def verify(
     *names: str,
