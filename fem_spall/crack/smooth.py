@@ -139,6 +139,6 @@ def _remeshed(surface: RepairedSurface, distance: float) -> tuple[Floats, Ints]:
     mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces))
     mesh.set_vertices(surface.vertices / unit)
     mesh.set_triangles(surface.faces.astype(np.int32), np.ones(len(surface.faces), dtype=np.int64))
-    mesh.remesh(angle=0, verbose=-1, hmin=1.5 * side, hmax=100.0, hgrad=1.3, hausd=distance / unit)
+    mesh.remesh(angle=0, verbose=-1, hmin=side / 2, hmax=100.0, hgrad=1.3, hausd=distance / unit)
     triangles = mesh.get_triangles_with_refs()[0]
     return np.asarray(mesh.get_vertices(), dtype=float) * unit, np.asarray(triangles, dtype=np.int64)
