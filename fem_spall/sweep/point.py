@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from fem_spall.errors import OutputError
 from fem_spall.output.files import atomic_text
 from fem_spall.progress import Progress
 from fem_spall.run import run_case
-from fem_spall.sweep.fate import fate_of, result_folder
+from fem_spall.sweep.fate import fate_of, note_of, record_hash, result_folder, write_note
 from fem_spall.sweep.plan import point_case, read_plan
 from fem_spall.sweep.sweep_file import Cache
 
@@ -47,14 +48,20 @@ def run_point(folder: Path, id: str, progress: Progress | None = None) -> dict[s
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            return run_case(
+            record = run_case(
                 case, source, result_folder(folder, id), overrides=point.overrides, ranks=plan.settings.ranks,
                 overwrite=True, progress=progress,
             )  # fmt: skip
+            break
         except OutputError as error:
             if error.detail != IN_USE or time.monotonic() > give_up:
                 raise
         time.sleep(0.2)
+    written = json.loads((result_folder(folder, id) / "result.json").read_bytes())
+    seconds, attempts = written["seconds"]["total"], int(note_of(folder, id).get("attempts", 1))
+    note = {"status": "ok", "sha256": record_hash(written), "seconds": seconds, "attempts": attempts}
+    write_note(folder, id, note)
+    return record
 
 
 def _name_store(cache: Cache, folder: Path) -> None:
