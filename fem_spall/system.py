@@ -47,6 +47,7 @@ class SolveReport:
     true_residual: float
     ranks: int
     newton_steps: int = 0  # of nonlinear interfaces
+    ksp_reason: int = 2  # in PETSc's numbers: the relative tolerance is met; anything else is refused
 
 
 @dataclass(frozen=True)
