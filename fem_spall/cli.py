@@ -60,6 +60,8 @@ Add --debug to any command to see the traceback of an error. Exit codes: 0 compl
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
+
+
 @app.command
 def run(
     case: Path,
