@@ -234,8 +234,7 @@ def init(name: str = "mycase", /) -> None:
     except FileExistsError:
         raise OutputError(11, str(target), "exists already", "choose another name, or remove it first") from None
     except OSError as error:
-        reason = f"cannot be written ({error.strerror})"
-        raise OutputError(11, str(target), reason, "choose a folder that exists and is yours") from None
+        raise OutputError(11, str(target), f"cannot be written ({error.strerror})", "choose a folder of yours") from None
     print(f"{target} written. Next: fem-spall check {target}, then fem-spall run {target}")
 
 

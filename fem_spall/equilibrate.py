@@ -151,7 +151,7 @@ class Equilibrator:
             sides[0].x.array[unknowns[::-1].ravel()] = values[::-1].ravel()
             sides[1].x.array[unknowns.ravel()] = values.ravel()
             order = self._stiffness.curved
-        if order.size:
+        if self.mesh.comm.allreduce(order.size):  # the form is compiled by all ranks together, or by none
             expression = compile_expression(
                 -ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points
             )
