@@ -234,7 +234,7 @@ def init(name: str = "mycase", /) -> None:
     except FileExistsError:
         raise OutputError(11, str(target), "exists already", "choose another name, or remove it first") from None
     except OSError as error:
-        raise OutputError(11, str(target), f"cannot be written ({error.strerror})", "choose a folder of yours") from None
+        raise OutputError(11, str(target), f"cannot be written ({error.strerror})", "choose another folder") from None
     print(f"{target} written. Next: fem-spall check {target}, then fem-spall run {target}")
 
 
