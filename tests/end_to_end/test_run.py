@@ -174,6 +174,20 @@ def test_two_ranks_give_the_same_currents(lens: Path, command: Command, tmp_path
     assert (other / "fields" / "fields.pvtu").exists()
 
 
+def test_two_ranks_agree_where_only_one_of_them_has_curved_cells(command: Command, tmp_path: Path) -> None:
+    """Bug: a form that only one rank needs is compiled by that rank alone, and both wait without end."""
+    keys = ("mesh.size_min=1 um", "mesh.refine_tips=false", "cracks.0.radius=4 um", "metrics.averaging_lengths=[4 um]",
+            "output={fields: false, report: false, pictures: false}")  # fmt: skip
+    found = []
+    for ranks in ("1", "2"):
+        done = command("run", ROOT / "configs" / "penny.yaml", *keys, "--ranks", ranks, "-o", tmp_path / ranks)
+        assert done.returncode == 0, done.stderr
+        found.append(metrics_of(tmp_path / ranks))
+    for name in ("total_current", "crack_current", "electrode_advance"):
+        assert found[1][name]["value"] == pytest.approx(found[0][name]["value"], rel=1e-10), name
+        assert found[1][name]["error"] == pytest.approx(found[0][name]["error"], rel=1e-4), name
+
+
 def test_a_result_is_not_overwritten_unasked(lens: Path, command: Command) -> None:
     before = (lens / "result.json").read_bytes()
     done = command("run", lens.parent / "case.yaml", "-o", lens)
