@@ -10,13 +10,12 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from fem_spall.output.files import atomic, atomic_text
 from fem_spall.output.formulas import label, shown_unit
+from fem_spall.output.page import page, section
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import rounded, with_error
 
@@ -152,7 +151,6 @@ def _panel(axes: Axes, record: dict[str, Any], name: str) -> None:
 
 
 def _page(folder: Path, record: dict[str, Any]) -> str:
-    template = Template(resources.files("fem_spall.output").joinpath("convergence.html").read_text(encoding="utf-8"))
     picture = folder / "convergence.png"
     data = base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else ""
     shown = (
@@ -161,14 +159,17 @@ def _page(folder: Path, record: dict[str, Any]) -> str:
         if data and any(point["status"] == "ok" for point in record["points"])
         else "<p>No point has run yet.</p>"
     )
-    return template.substitute(
-        title=text(f"Convergence: {record['name']}"),
-        subtitle=text(f"fem-spall {record['version']} · case {record['case_hash'][:12]}"),
-        summary="".join(f"<p>{sentence}</p>" for sentence in _sentences(record)),
-        fits=_fits(record),
-        picture=shown,
-        points=_points(folder, record),
-        version=text(record["version"]),
+    body = (
+        "".join(f"<p>{sentence}</p>" for sentence in _sentences(record))
+        + section("orders", "What the figures tend to", _fits(record))
+        + section("plot", "Change with the mesh", shown)
+        + section("points", "Points", _points(folder, record))
+    )
+    return page(
+        f"Convergence: {record['name']}",
+        text(f"fem-spall {record['version']} · case {record['case_hash'][:12]}"),
+        body,
+        f"Written by fem-spall {record['version']}. Numbers: convergence.json and convergence.csv.",
     )
 
 
@@ -219,7 +220,7 @@ def _fits(record: dict[str, Any]) -> str:
         "The error of the finest mesh is that of the fit: 1.25 times the distance to the limit, or where no order is "
         "credible three times what first order would leave. The error stated is that of the run on its own."
     )
-    return table(caption, head, rows)
+    return table(caption, head, rows, "study")
 
 
 def _points(folder: Path, record: dict[str, Any]) -> str:
@@ -235,7 +236,7 @@ def _points(folder: Path, record: dict[str, Any]) -> str:
             text(point["why"] or {"ok": "complete", "pending": "still to run"}.get(point["status"], "")),
         ])  # fmt: skip
     head = ["Run", "Degree", "Smallest size, nm", "Cells", "Unknowns", "Seconds", "State"]
-    return table("Every point is a complete run in its own folder.", head, rows)
+    return table("Every point is a complete run in its own folder.", head, rows, "study")
 
 
 def _number(value: Any) -> float:

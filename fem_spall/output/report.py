@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from fem_spall.output import report_consequences as consequences
@@ -13,7 +10,7 @@ from fem_spall.output import report_parts as parts
 from fem_spall.output import report_records as records
 from fem_spall.output.files import atomic_text
 from fem_spall.output.finished import Finished
-from fem_spall.output.tables import text
+from fem_spall.output.page import page, plotly_scripts, section
 
 __all__ = ["write_report"]
 
@@ -32,26 +29,40 @@ def write_report(folder: Path) -> Path:
         If the folder holds no readable ``result.json`` or cannot be written.
     """
     finished = Finished.read(folder)
-    template = Template(resources.files("fem_spall.output").joinpath("template.html").read_text(encoding="utf-8"))
     plot = _plot(finished)
-    page = template.substitute(
-        title=text(f"Current focusing: {finished.result.get('name', folder.name)}"),
-        subtitle=parts.subtitle(finished),
-        answer=parts.answer(finished) + consequences.told(finished),
-        warnings=parts.warnings(finished),
-        contents=parts.contents(),
-        results=parts.results(finished) + consequences.polarisation(finished),
-        figures=parts.figures(finished, with_plot=plot is not None),
-        evidence=records.evidence(finished),
-        mesh=records.mesh(finished),
-        inputs=records.inputs(finished),
-        run=records.run(finished),
-        cite=records.cite(finished),
-        definitions=records.definitions(finished) + consequences.formulas(finished),
-        version=text(finished.result.get("version", "")),
-        scripts="" if plot is None else _scripts(plot),
+    body = (
+        '<section class="answer" aria-label="Answer">\n'
+        f"{parts.answer(finished)}{consequences.told(finished)}\n</section>\n"
+        + parts.warnings(finished)
+        + _chapters(finished, with_plot=plot is not None)
     )
-    return atomic_text(folder / REPORT, page)
+    shown = page(
+        f"Current focusing: {finished.result.get('name', folder.name)}",
+        parts.subtitle(finished),
+        body,
+        f"Written by fem-spall {finished.result.get('version', '')} from the files of this run.",
+        skip="results",
+        scripts="" if plot is None else plotly_scripts(plot, _DRAW),
+    )
+    return atomic_text(folder / REPORT, shown)
+
+
+def _chapters(finished: Finished, *, with_plot: bool) -> str:
+    """Return the links to all sections and the sections."""
+    chapters = [
+        ("results", "Results", "Results", parts.results(finished) + consequences.polarisation(finished)),
+        ("place", "Where", "Where the current goes", parts.figures(finished, with_plot=with_plot)),
+        ("evidence", "Evidence", "Evidence", records.evidence(finished)),
+        ("mesh", "Mesh", "Mesh and surface", records.mesh(finished)),
+        ("inputs", "Inputs", "Inputs", records.inputs(finished)),
+        ("run", "Run", "Run", records.run(finished)),
+        ("cite", "Cite", "How to cite", records.cite(finished)),
+        ("definitions", "Definitions", "Definitions", records.definitions(finished) + consequences.formulas(finished)),
+    ]
+    links = "\n".join(f'<a href="#{name}">{link}</a>' for name, link, _, _ in chapters)
+    return f'<nav aria-label="Contents">{links}</nav>\n' + "".join(
+        section(name, heading, content) for name, _, heading, content in chapters
+    )
 
 
 def _plot(finished: Finished) -> dict[str, Any] | None:
@@ -63,24 +74,12 @@ def _plot(finished: Finished) -> dict[str, Any] | None:
     return crack_plot(finished)
 
 
-def _scripts(plot: dict[str, Any]) -> str:
-    """Return plotly.js and the plot as inline scripts, with ``</`` escaped so that no text can end them early."""
-    from plotly.offline import get_plotlyjs
-
-    data = json.dumps(plot, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
-    # The still picture stays where there is no WebGL, no JavaScript, or on paper.
-    draw = (
-        "const plot = JSON.parse(document.getElementById('crack-data').textContent);\n"
-        "const figure = document.getElementById('crack-figure'), div = document.getElementById('crack-plot');\n"
-        "const still = () => figure.classList.remove('live');\n"
-        "if (document.createElement('canvas').getContext('webgl')) {\n"
-        "  figure.classList.add('live');\n"
-        "  Plotly.newPlot(div, plot.data, plot.layout, plot.config)\n"
-        "    .then(() => div.setAttribute('data-drawn', 'yes')).catch(still);\n"
-        "}"
-    )
-    library = get_plotlyjs().replace("</script", "<\\/script")
-    return (
-        f'<script type="application/json" id="crack-data">{data}</script>\n'
-        f"<script>{library}</script>\n<script>\n{draw}\n</script>"
-    )
+# The still picture stays where there is no WebGL, no JavaScript, or on paper.
+_DRAW = """\
+const figure = document.getElementById('crack-figure'), div = document.getElementById('crack-plot');
+const still = () => figure.classList.remove('live');
+if (document.createElement('canvas').getContext('webgl')) {
+  figure.classList.add('live');
+  Plotly.newPlot(div, data.data, data.layout, data.config)
+    .then(() => div.setAttribute('data-drawn', 'yes')).catch(still);
+}"""

@@ -18,7 +18,7 @@ from fem_spall.output.report_models import columns, model_cells, model_notes
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import convenient, length_text, rounded, with_error
 
-__all__ = ["answer", "contents", "figures", "results", "subtitle", "warnings"]
+__all__ = ["answer", "figures", "results", "subtitle", "warnings"]
 
 
 def subtitle(finished: Finished) -> str:
@@ -26,15 +26,6 @@ def subtitle(finished: Finished) -> str:
     result = finished.result
     case_hash = str(result.get("case_hash", ""))[:12]
     return text(f"fem-spall {result.get('version', '')}" + (f" · case {case_hash}" if case_hash else ""))
-
-
-def contents() -> str:
-    """Return links to the sections."""
-    names = {
-        "results": "Results", "place": "Where", "evidence": "Evidence", "mesh": "Mesh", "inputs": "Inputs",
-        "run": "Run", "cite": "Cite", "definitions": "Definitions",
-    }  # fmt: skip
-    return "\n".join(f'<a href="#{key}">{name}</a>' for key, name in names.items())
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from fem_spall import __version__
 from fem_spall.output.files import atomic_text
+from fem_spall.output.page import page, plotly_scripts, section
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import rounded, with_error
 from fem_spall.sweep.fate import Fate
@@ -26,25 +24,28 @@ def write_report(
     indices: dict[str, list[Index]], folder: Path,
 ) -> Path:  # fmt: skip
     """Return the report written into the folder of a sweep."""
-    template = Template(resources.files("fem_spall.sweep").joinpath("report.html").read_text(encoding="utf-8"))
     drawn = plots(plan, fates, shown, laws)
-    page = template.substitute(
-        title=text(f"Sweep: {plan.name}"),
-        subtitle=text(f"{len(plan.points)} points over {', '.join(column.name for column in plan.axes)}"),
-        summary="".join(f"<p>{text(sentence)}</p>" for sentence in _sentences(plan, fates)),
-        laws=_laws(laws),
-        indices=_indices(indices),
-        plots="".join(
-            f'<h3>{text(plot["title"])}</h3><p class="quiet">{text(plot["caption"])}</p>'
-            f'<div class="plot" id="plot-{number}"></div>'
-            for number, plot in enumerate(drawn)
-        )
-        or "<p>There is nothing to draw yet.</p>",
-        points=_points(plan, fates, shown, folder),
-        version=text(__version__),
-        scripts=_scripts(drawn) if drawn else "",
+    pictures = "".join(
+        f'<h3>{text(plot["title"])}</h3><p class="quiet">{text(plot["caption"])}</p>'
+        f'<div class="plot" id="plot-{number}"></div>'
+        for number, plot in enumerate(drawn)
     )
-    return atomic_text(folder / "report.html", page)
+    body = (
+        "".join(f"<p>{text(sentence)}</p>" for sentence in _sentences(plan, fates))
+        + _laws(laws)
+        + _indices(indices)
+        + section("plots", "Plots", pictures or "<p>There is nothing to draw yet.</p>")
+        + section("points", "Points", _points(plan, fates, shown, folder))
+    )
+    data = [{"data": plot["data"], "layout": plot["layout"]} for plot in drawn]
+    whole = page(
+        f"Sweep: {plan.name}",
+        text(f"{len(plan.points)} points over {', '.join(column.name for column in plan.axes)}"),
+        body,
+        f"Written by fem-spall {__version__}. Numbers: sweep.csv and sweep.json.",
+        scripts=plotly_scripts(data, _DRAW) if drawn else "",
+    )
+    return atomic_text(folder / "report.html", whole)
 
 
 def _sentences(plan: Plan, fates: Sequence[Fate]) -> list[str]:
@@ -74,7 +75,7 @@ def _laws(laws: Sequence[Law]) -> str:
         "it does not say that the law holds beyond the points."
     )
     head = ["Figure", "along", "at", "Exponent", "95 %", "Largest deviation", "Points"]
-    return f'<section id="laws"><h2>Power laws</h2>{table(caption, head, rows)}</section>'
+    return section("laws", "Power laws", table(caption, head, rows))
 
 
 def _indices(indices: dict[str, list[Index]]) -> str:
@@ -92,7 +93,7 @@ def _indices(indices: dict[str, list[Index]]) -> str:
         "interactions (total); in brackets 95 % of resampled plans."
     )
     head = ["Figure", "Input", "First order", "Total"]
-    return f'<section id="indices"><h2>Sensitivity</h2>{table(caption, head, rows)}</section>'
+    return section("indices", "Sensitivity", table(caption, head, rows))
 
 
 def _points(plan: Plan, fates: Sequence[Fate], shown: Sequence[Shown], folder: Path) -> str:
@@ -123,32 +124,18 @@ def _points(plan: Plan, fates: Sequence[Fate], shown: Sequence[Shown], folder: P
         states = {"ok": "complete", "pending": "still to run"}
         row.append(text(states.get(fate.status, fate.status) + (f": {fate.reason}" if fate.reason else "")))
         rows.append(row)
-    return table("A point is a complete run in its own folder; its name opens its report.", heads, rows)
+    return table("A point is a complete run in its own folder; its name opens its report.", heads, rows, "points")
 
 
-def _scripts(drawn: Sequence[dict[str, Any]]) -> str:
-    from plotly.offline import get_plotlyjs
-
-    data = json.dumps(
-        [{"data": p["data"], "layout": p["layout"]} for p in drawn], separators=(",", ":"), sort_keys=True
-    )
-    data = data.replace("</", "<\\/")
-    draw = (
-        "const plots = JSON.parse(document.getElementById('plot-data').textContent);\n"
-        "const config = {displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: ''};\n"
-        "plots.forEach((plot, number) => {\n"
-        "  const div = document.getElementById(`plot-${number}`);\n"
-        "  Plotly.newPlot(div, plot.data, plot.layout, config).then(() => {\n"
-        "    div.setAttribute('data-drawn', 'yes');\n"
-        "    div.on('plotly_click', event => {\n"
-        "      const link = event.points.map(point => point.customdata).find(found => found);\n"
-        "      if (link) window.open(link, '_blank');\n"
-        "    });\n"
-        "  });\n"
-        "});"
-    )
-    library = get_plotlyjs().replace("</script", "<\\/script")
-    return (
-        f'<script type="application/json" id="plot-data">{data}</script>\n'
-        f"<script>{library}</script>\n<script>\n{draw}\n</script>"
-    )
+_DRAW = """\
+const config = {displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: ''};
+data.forEach((plot, number) => {
+  const div = document.getElementById(`plot-${number}`);
+  Plotly.newPlot(div, plot.data, plot.layout, config).then(() => {
+    div.setAttribute('data-drawn', 'yes');
+    div.on('plotly_click', event => {
+      const link = event.points.map(point => point.customdata).find(found => found);
+      if (link) window.open(link, '_blank');
+    });
+  });
+});"""
