@@ -33,8 +33,9 @@ class Spall(TriangulatedCrack):
     curving to a neck at ``depth``.  Its tip is a free, ragged rim between 60 and 100 % of
     ``depth``, so that the chip of electrolyte in the bowl stays joined to the rest.  It is
     ``opening[0]`` wide at the mouth and ``opening[1]`` at the tip.  Up to ``pores`` faceted pores
-    sit where grain edges meet on the sheet.  ``resolution`` is the spacing of the grid the
-    shape is contoured on.
+    sit where grain edges meet on the sheet.  ``roughness`` is the share of the sheet's distance
+    from the smooth bowl that is kept: 1 follows the grain faces, 0 is the bowl itself.
+    ``resolution`` is the spacing of the grid the shape is contoured on.
     """
 
     kind: Literal["spall"]
@@ -44,6 +45,7 @@ class Spall(TriangulatedCrack):
     opening: tuple[PositiveLength, PositiveLength] = ("0.5 um", "0.25 um")  # type: ignore[assignment]
     lip_angle: Angle = "60 deg"  # type: ignore[assignment]
     grain_size: PositiveLength = "2.2 um"  # type: ignore[assignment]
+    roughness: float = Field(default=1.0, ge=0, le=1)
     pores: int = Field(default=5, ge=0, le=200)
     pore_size: PositiveLength = "1.8 um"  # type: ignore[assignment]
     resolution: PositiveLength = "0.1 um"  # type: ignore[assignment]
@@ -136,6 +138,8 @@ def _grow(crack: Spall, rng: np.random.Generator) -> _Sheet:
     cells = Voronoi(seeds)
     tip = _ragged_tip(crack, rng)
     spacing = crack.resolution / 2
+    # Drawn to the bowl, samples move apart: along its slope, and round it where they lay inside.
+    fine = spacing if crack.roughness == 1 else spacing * math.sin(crack.lip_angle) / 2
     points, normals, corners = [], [], []
     for (p, q), ring in zip(cells.ridge_points, cells.ridge_vertices, strict=True):
         if inside[p] == inside[q] or min(ring) < 0:
@@ -144,9 +148,11 @@ def _grow(crack: Spall, rng: np.random.Generator) -> _Sheet:
         if polygon[:, 2].max() < -ABOVE or polygon[:, 2].min() > crack.depth:
             continue
         normal = (seeds[q] - seeds[p]) / np.linalg.norm(seeds[q] - seeds[p])
-        points.append(_samples(polygon, normal, spacing))
-        normals.append(np.broadcast_to(normal, points[-1].shape))
-        corners.append(polygon)
+        on_face = _samples(polygon, normal, fine)
+        drawn, across = _drawn_to_bowl(crack, on_face, np.broadcast_to(normal, on_face.shape))
+        points.append(drawn)
+        normals.append(across)
+        corners.append(_drawn_to_bowl(crack, polygon, polygon)[0])
     x, across, corner = np.concatenate(points), np.concatenate(normals), np.concatenate(corners)
     keep = (x[:, 2] > -ABOVE) & (x[:, 2] < tip(x))
     x, across = x[keep], across[keep]
@@ -154,6 +160,26 @@ def _grow(crack: Spall, rng: np.random.Generator) -> _Sheet:
     half_width = (crack.opening[0] * (1 - share) + crack.opening[1] * share) / 2
     corner = corner[(corner[:, 2] > crack.pore_size) & (corner[:, 2] < 0.9 * tip(corner))]
     return _Sheet(x, across, half_width, corner, spacing)
+
+
+def _drawn_to_bowl(crack: Spall, x: Floats, normals: Floats) -> tuple[Floats, Floats]:
+    """Points moved along the radius to ``roughness`` times their distance from the bowl, and their normals, (n, 3)."""
+    kept = crack.roughness
+    if kept == 1:
+        return x, normals
+    r = np.hypot(x[:, 0], x[:, 1])
+    radial = np.column_stack([x[:, :2] / r[:, None], np.zeros(len(x))])
+    bowl, step = crack.radius(x[:, 2]), 1e-4 * crack.depth
+    slope = (crack.radius(x[:, 2] + step) - crack.radius(x[:, 2] - step)) / (2 * step)
+    new = bowl + kept * (r - bowl)
+    moved = x + (new - r)[:, None] * radial
+    # Normals go with the transposed inverse of the derivative of this map; one along the bowl gets the bowl's own.
+    out = np.einsum("ij,ij->i", normals, radial)
+    out = np.where(np.abs(out) < 1e-6, 1e-6, out)
+    round_axis = normals - out[:, None] * radial
+    turned = out[:, None] * radial + kept * (r / new)[:, None] * round_axis * [1, 1, 0]
+    turned[:, 2] = kept * normals[:, 2] - (1 - kept) * slope * out
+    return moved, turned / np.linalg.norm(turned, axis=1)[:, None]
 
 
 def _ragged_tip(crack: Spall, rng: np.random.Generator):  # type: ignore[no-untyped-def]

@@ -80,6 +80,28 @@ def test_pores_widen_the_crack(small: CrackSurface) -> None:
     assert small.volume > grow(**SMALL | {"pores": 0}).volume * 1.02
 
 
+def test_without_roughness_the_sheet_is_the_bowl() -> None:
+    """Bug: roughness leaves part of the zigzag, moves the bowl, or opens holes between samples drawn apart."""
+    smooth = spall(**SMALL | {"pores": 0, "roughness": 0})
+    surface = smooth.surface(Block((40e-6, 50e-6, 50e-6)))
+    r, depth = np.hypot(*(surface.vertices[:, :2] - smooth.centre).T), 50e-6 - surface.vertices[:, 2]
+    wall = (depth > 0.5e-6) & (depth < 0.5 * smooth.depth)
+    slope = (smooth.radius(depth + 1e-9) - smooth.radius(depth - 1e-9)) / 2e-9
+    distance = np.abs(r - smooth.radius(depth)) / np.hypot(1, slope)
+    half_width = (0.4 - 0.1 * depth / smooth.depth) * 1e-6
+    assert np.abs(distance - half_width)[wall].max() < 0.05e-6
+    assert components(surface.faces).max() == 0
+
+
+def test_roughness_scales_the_distance_from_the_bowl() -> None:
+    """Bug: half the roughness is not half the zigzag, or depths change with it."""
+    rough, half = (_grow(spall(**SMALL | {"roughness": q}), np.random.default_rng(1)).points for q in (1, 0.5))
+    bowl = spall(**SMALL).radius
+    spread = [np.abs(np.hypot(x[:, 0], x[:, 1]) - bowl(x[:, 2])).max() for x in (rough, half)]
+    assert spread[1] == pytest.approx(spread[0] / 2, rel=0.02)
+    assert half[:, 2].max() == pytest.approx(rough[:, 2].max(), abs=0.02e-6)
+
+
 def test_plating_face_below_mirrors_the_crack(small: CrackSurface) -> None:
     """Bug: with the plating face at -z the crack hangs from the wrong side, or inside out."""
     below = grow("-z", **SMALL)
