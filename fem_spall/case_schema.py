@@ -176,7 +176,9 @@ def sample(part: Part) -> str:
     if properties := part.get("properties"):
         open_ones = [key for key, raw in properties.items() if raw.get("default") is None]
         required = part.get("required") or open_ones[:1] or list(properties)[:1]
-        keys = [key for key in properties if key in required or key == "kind"]
+        keys = sorted(
+            (key for key in properties if key in required or key == "kind"), key=lambda key: key not in ("name", "kind")
+        )
         return "{" + ", ".join(entry(key, properties[key]) for key in keys) + "}"
     if isinstance(part.get("additionalProperties"), dict):
         return f"{{{entry(part.get('propertyNames', {}).get('enum', ['...'])[0], part['additionalProperties'])}}}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
+from fem_spall.crack.base import Block, Crack, CrackSurface
 from fem_spall.crack.repair import RepairedSurface, Repairs, boundary_loops, refuse_crossings, repair
-from fem_spall.crack.surface_file import LengthUnit, Placement, UserFile, placed_file, refuse_misplaced
+from fem_spall.crack.surface_file import FileCrack
 from fem_spall.crack.triangles import areas
 from fem_spall.errors import GeometryError
 from fem_spall.quantity import NonNegativeLength
@@ -23,7 +23,7 @@ MARGIN = 0.05  # height of the lid above block and sheet, as a part of the block
 OVERSHOOT = 1e-6  # the sheet must end so far beyond each side, as a part of the block's size: rounding is no overshoot
 
 
-class InterfaceFile(TriangulatedCrack):
+class InterfaceFile(FileCrack):
     """The whole lithium/electrolyte interface as one open sheet spanning the block.
 
     The lithium lies on the plating side of the sheet.  Facets nearer to the plating
@@ -32,11 +32,12 @@ class InterfaceFile(TriangulatedCrack):
     """
 
     kind: Literal["interface_file"]
-    file: UserFile
-    unit: LengthUnit
-    place: Placement = Placement()
     repair: Repairs = Repairs()
     flat_within: NonNegativeLength = "0.2 um"  # type: ignore[assignment]
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The whole interface cannot be repeated: refused as for other cracks without a single place."""
+        return Crack.moved(self, name, x, y)
 
     def surface(self, block: Block) -> CrackSurface:
         """Closed body between the sheet and a lid above the plating face, m.
@@ -48,9 +49,8 @@ class InterfaceFile(TriangulatedCrack):
         GeometryError
             If the sheet is misplaced, not one sheet with one rim, or ends inside the block.
         """
-        where = f"crack {self.name} ({self.file.name})"
-        vertices, faces, source = placed_file(self.file, self.unit, self.place)
-        refuse_misplaced(where, vertices, block, self.unit)
+        where = self.where
+        vertices, faces, source = self.read(block)
         sheet = repair(vertices, faces, where, self.repair, open_sheet=True)
         rim = boundary_loops(sheet)[0]
         # Height above the counter face: with the plating face at -z the block stands on its head.

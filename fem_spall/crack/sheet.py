@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.crack.base import Block, CrackSurface, Repair, TriangulatedCrack
-from fem_spall.crack.surface_file import LengthUnit, Placement, UserFile, placed_file, refuse_misplaced
+from fem_spall.crack.base import Block, CrackSurface, Repair
+from fem_spall.crack.surface_file import FileCrack
 from fem_spall.errors import GeometryError
 
 __all__ = ["Sheet"]
@@ -16,10 +16,8 @@ __all__ = ["Sheet"]
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
 
-FLAT = 1e-9  # a face whose height is below this part of the box diagonal has no area
 
-
-class Sheet(TriangulatedCrack):
+class Sheet(FileCrack):
     """A crack without thickness: an open surface from an STL, OBJ, PLY or OFF file, electrolyte on both faces.
 
     What stands beyond the faces of the block is cut off.  Lithium takes its potential on both faces; a void
@@ -27,13 +25,6 @@ class Sheet(TriangulatedCrack):
     """
 
     kind: Literal["sheet"]
-    file: UserFile
-    unit: LengthUnit
-    place: Placement = Placement()
-
-    def moved(self, name: str, x: float, y: float) -> Self:
-        """The sheet shifted."""
-        return self.model_copy(update={"name": name, "place": self.place.shifted(x, y)})
 
     def surface(self, block: Block) -> CrackSurface:
         """Open surface in block coordinates, m: read strictly, placed, cleaned, holes and rims as they are.
@@ -45,15 +36,14 @@ class Sheet(TriangulatedCrack):
         GeometryError
             If the surface is misplaced, closed, one-sided, branches or runs through itself.
         """
-        where = f"crack {self.name} ({self.file.name})"
-        vertices, faces, source = placed_file(self.file, self.unit, self.place)
-        refuse_misplaced(where, vertices, block, self.unit)
-        vertices, faces, repairs = _cleaned(vertices, faces, where)
+        vertices, faces, source = self.read(block)
+        vertices, faces, repairs = _cleaned(vertices, faces, self.where)
         return CrackSurface.canonical(vertices, faces, repairs=repairs, provenance=source, thin=True)
 
 
 def _cleaned(vertices: Floats, faces: Ints, where: str) -> tuple[Floats, Ints, tuple[Repair, ...]]:
     """Corners merged, faces without area and doubles dropped, all faces of a part of one sense."""
+    from fem_spall.crack.clean import FLAT
     from fem_spall.crack.triangles import areas, common_sense, edge_numbers, in_order, unique_rows, weld
 
     repairs = []

@@ -18,6 +18,7 @@ from fem_spall.model import Model
 from fem_spall.quantity import Angle, Length, PositiveLength
 
 __all__ = [
+    "FileCrack",
     "LengthUnit",
     "Placement",
     "SurfaceFile",
@@ -223,7 +224,40 @@ def refuse_misplaced(name: str, vertices: NDArray[np.float64], block: Block, uni
         raise GeometryError(21, name, reason, "set place: {centre: …} or {shift: …}, or check the unit")
 
 
-class SurfaceFile(TriangulatedCrack):
+class FileCrack(TriangulatedCrack):
+    """A crack from a file of triangles, its unit and its place in the block."""
+
+    file: UserFile
+    unit: LengthUnit
+    place: Placement = Placement()
+
+    @property
+    def where(self) -> str:
+        """Name of the crack and its file, for messages."""
+        return f"crack {self.name} ({self.file.name})"
+
+    def moved(self, name: str, x: float, y: float) -> Self:
+        """The surface shifted."""
+        return self.model_copy(update={"name": name, "place": self.place.shifted(x, y)})
+
+    def read(
+        self, block: Block, material: str | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[str, Any]]:
+        """Return vertices (n, 3) float, m, and faces (m, 3) in the block, and where they come from.
+
+        Raises
+        ------
+        InputFileError
+            If the file cannot be read completely.
+        GeometryError
+            If it is far too large or small for the block, or beside it.
+        """
+        vertices, faces, source = placed_file(self.file, self.unit, self.place, material)
+        refuse_misplaced(self.where, vertices, block, self.unit)
+        return vertices, faces, source
+
+
+class SurfaceFile(FileCrack):
     """A closed surface from an STL, OBJ, PLY, OFF or HyperSurface (.surf) file.
 
     Attributes
@@ -233,16 +267,9 @@ class SurfaceFile(TriangulatedCrack):
     """
 
     kind: Literal["surface_file"]
-    file: UserFile
-    unit: LengthUnit
     material: str | None = None
-    place: Placement = Placement()
     repair: Repairs = Repairs()
     transform: Transform = Transform()
-
-    def moved(self, name: str, x: float, y: float) -> Self:
-        """The surface shifted."""
-        return self.model_copy(update={"name": name, "place": self.place.shifted(x, y)})
 
     def surface(self, block: Block) -> CrackSurface:
         """Closed surface, in block coordinates, m: read strictly, placed, repaired.
@@ -254,11 +281,9 @@ class SurfaceFile(TriangulatedCrack):
         GeometryError
             If the surface is misplaced, or open, non-manifold or crossing after repair, or repair changes too much.
         """
-        where = f"crack {self.name} ({self.file.name})"
-        vertices, faces, source = placed_file(self.file, self.unit, self.place, self.material)
-        refuse_misplaced(where, vertices, block, self.unit)
+        vertices, faces, source = self.read(block, self.material)
         planes = tuple((axis, side * block.size[axis]) for axis in range(3) for side in (0, 1))
-        good = repair(vertices, faces, where, self.repair, planes=planes)
+        good = repair(vertices, faces, self.where, self.repair, planes=planes)
         if self.transform.changes:
             good.vertices = self.transform.apply(good.vertices, good.faces, block)
             refuse_crossings(good, "transform less: opening, smooth and depth change the shape")
