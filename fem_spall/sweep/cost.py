@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fem_spall.errors import SpallError
-from fem_spall.estimate import estimate, measure
+from fem_spall.estimate import UNKNOWNS, estimate, measure
 from fem_spall.sweep.plan import Plan, case_at
 
 __all__ = ["Cost", "cost_of"]
@@ -26,6 +26,7 @@ class Cost:
     memory: float  # bytes of the largest of the samples, 0 where unknown
     unknowns: tuple[float, float]  # smallest and largest of the samples
     source: str
+    refined: float = 0.0  # seconds of a point whose ``accuracy`` spends all its cells; 0 where nothing is refined
 
 
 def cost_of(plan: Plan, finished: Sequence[float] = ()) -> Cost | None:
@@ -37,11 +38,13 @@ def cost_of(plan: Plan, finished: Sequence[float] = ()) -> Cost | None:
         mean = sum(finished) / len(finished)
         return Cost(mean, 0.0, (0.0, 0.0), f"{len(finished)} points that have run")
     chosen = sorted({round(k * (len(plan.points) - 1) / max(SAMPLES - 1, 1)) for k in range(SAMPLES)})
-    found = []
+    found, most = [], 0.0
     for index in chosen:
         case = case_at(plan, plan.points[index], Path(), Path(plan.source))
         try:
             found.append(estimate(case, measure(case)))
+            if case.accuracy is not None:
+                most = max(most, UNKNOWNS[case.solver.degree] * (case.accuracy.max_cells or case.mesh.max_cells))
         except SpallError:
             continue  # the point itself will say what is wrong
     if not found:
@@ -54,4 +57,5 @@ def cost_of(plan: Plan, finished: Sequence[float] = ()) -> Cost | None:
         max(entry.memory for entry in found),
         span,
         f"estimates of {len(found)} cases, a factor of two or three either way",
+        BASE_SECONDS + SECONDS_PER_UNKNOWN * most if most else 0.0,
     )

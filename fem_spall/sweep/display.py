@@ -146,6 +146,8 @@ def cost_lines(plan: Plan, cost: Cost | None, left: int, workers: int) -> Iterat
         )
     total = cost.seconds * left / max(workers, 1)
     yield f"About {duration(cost.seconds)} a point, {duration(total)} in all ({cost.source})."
+    if cost.refined:
+        yield f"That is before refinement; spending all cells of its accuracy a point takes {duration(cost.refined)}."
 
 
 def status_table(plan: Plan, fates: Sequence[Fate]) -> Table:

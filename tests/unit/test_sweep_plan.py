@@ -285,6 +285,9 @@ def test_a_dry_run_tells_points_and_cost_and_writes_nothing(
     assert "cracks.b.radius [um]" in told
     assert "1 points, 1 at a time" in told
     assert "unknowns a point" in told
+    assert "before refinement" not in told
+    assert cli._main(["sweep", "sweep.yaml", "accuracy.target=1 %", "--dry-run", "--workers", "1"]) == 0
+    assert "before refinement" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"case.yaml", "sweep.yaml"}
 
 
