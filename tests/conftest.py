@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# As coarse as each case allows; meshes and solves for real.
+COARSE = ("mesh.refine_tips=false", "solver.degree=1", "output.pictures=false", "output.report=false")
 
 # The same examples in every run: a check that fails must fail again.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -1,4 +1,4 @@
-"""What is written for users runs: the code blocks of the README and every file in configs/."""
+"""What is written for users runs: the code blocks of the README."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Command
+from tests.conftest import COARSE, ROOT, Command
 
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 PREFIX = "python -m pip install -q uv && python -m uv run "
-# As coarse as each case allows; meshes and solves for real.
-COARSE = ("mesh.refine_tips=false", "solver.degree=1", "output.pictures=false", "output.report=false")
-SIZES = {"spallation": "200 nm", "interface": "200 nm", "spall": "200 nm"}
 
 
 def test_the_readme_has_the_two_commands() -> None:
@@ -74,14 +71,3 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["unit"] == "A"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
-def test_every_configuration_runs_coarsely(name: str, command: Command, tmp_path: Path) -> None:
-    size = SIZES.get(name)
-    more = (f"mesh.size_min={size}",) if size else ()
-    done = command("run", ROOT / "configs" / f"{name}.yaml", *more, *COARSE, "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert max(abs(value) for value in record["identity"].values()) < 1e-7
