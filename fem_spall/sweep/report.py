@@ -129,8 +129,14 @@ def _points(plan: Plan, fates: Sequence[Fate], shown: Sequence[Shown], folder: P
 
 _DRAW = """\
 const config = {displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: ''};
+const webgl = document.createElement('canvas').getContext('webgl');
 data.forEach((plot, number) => {
   const div = document.getElementById(`plot-${number}`);
+  if (!webgl && plot.data.some(trace => trace.type === 'parcoords')) {
+    div.className = 'absent';
+    div.textContent = 'This browser draws no WebGL, which this plot needs; the table below has the points.';
+    return;
+  }
   Plotly.newPlot(div, plot.data, plot.layout, config).then(() => {
     div.setAttribute('data-drawn', 'yes');
     div.on('plotly_click', event => {
