@@ -12,7 +12,9 @@ from fem_spall.output.tables import text
 __all__ = ["page", "plotly_scripts", "section"]
 
 
-def page(title: str, subtitle: str, body: str, footer: str, *, skip: str = "", scripts: str = "") -> str:
+def page(
+    title: str, subtitle: str, body: str, footer: str, *, skip: str = "", scripts: str = "", compiles: bool = False
+) -> str:
     """Return a page that loads nothing from the network.
 
     Parameters
@@ -25,9 +27,12 @@ def page(title: str, subtitle: str, body: str, footer: str, *, skip: str = "", s
         Id of the section that a reader without a mouse may skip to.
     scripts
         Inline scripts after the body, as of `plotly_scripts`; without them the page may run none.
+    compiles
+        Whether the scripts make functions from text, as plotly.js does for parallel coordinates.
     """
     template = Template(resources.files("fem_spall.output").joinpath("page.html").read_text(encoding="utf-8"))
-    allowed = "img-src data: blob:; script-src 'unsafe-inline'; worker-src blob:" if scripts else "img-src data:"
+    inline = "'unsafe-inline' 'unsafe-eval'" if compiles else "'unsafe-inline'"
+    allowed = f"img-src data: blob:; script-src {inline}; worker-src blob:" if scripts else "img-src data:"
     link = f'<a class="skip" href="#{skip}">Skip to the {skip}</a>\n' if skip else ""
     return template.substitute(
         title=text(title), subtitle=subtitle, body=body, footer=text(footer), allowed=allowed, skip=link,

@@ -182,7 +182,7 @@ def plots(plan: Plan, fates: Sequence[Fate], shown: Sequence[Shown], found: Sequ
     return made
 
 
-def _title(column: Column) -> str:
+def _title(column: Column | Shown) -> str:
     return f"{column.name} ({column.unit})" if column.unit else column.name
 
 
@@ -283,9 +283,9 @@ def _parallel(
     if len(rows) < 3:
         return []
     dimensions = [
-        {"label": column.name, "values": [point.values[column.name] for point, _ in rows]} for column in axes
+        {"label": _title(column), "values": [point.values[column.name] for point, _ in rows]} for column in axes
     ] + [
-        {"label": figure.name, "values": [_entry(fate, figure.name)["value"] * figure.factor for _, fate in rows]}
+        {"label": _title(figure), "values": [_entry(fate, figure.name)["value"] * figure.factor for _, fate in rows]}
         for figure in shown
     ]
     line = {"color": dimensions[-len(shown)]["values"], "colorscale": "Viridis", "showscale": True}

@@ -44,6 +44,7 @@ def write_report(
         body,
         f"Written by fem-spall {__version__}. Numbers: sweep.csv and sweep.json.",
         scripts=plotly_scripts(data, _DRAW) if drawn else "",
+        compiles=any(trace["type"] == "parcoords" for plot in drawn for trace in plot["data"]),
     )
     return atomic_text(folder / "report.html", whole)
 

@@ -11,6 +11,7 @@ import pytest
 
 from fem_spall.output.report import write_report
 from tests.result_folder import write_result_folder
+from tests.unit.test_sweep_results import figure, made
 
 #: A browser that talks to nobody but the file.
 QUIET = (
@@ -60,3 +61,31 @@ def test_without_webgl_the_still_picture_stays(report: Path, tmp_path: Path) -> 
     assert faults(log) == []
     assert re.search(r'<figure id="crack-figure"( class="")?>', page)
     assert "data-drawn" not in page
+
+
+def test_a_click_on_a_point_of_a_sweep_opens_its_report(tmp_path: Path) -> None:
+    # Bug caught: a click that leads nowhere; a security policy under which plotly.js cannot draw parallel coordinates.
+    axes = (
+        "axes: [{key: cracks.penny.radius, values: [2 um, 3 um]}, {key: mesh.grading, values: [1.2, 1.4]}, "
+        "{key: solver.degree, values: [1, 2]}]"
+    )
+    plan = made(tmp_path, axes, lambda point: {"fef_tip": figure(10 * point.values["mesh.grading"], 0.1)})
+    page = (tmp_path / "out" / "report.html").read_text()
+    click = """<script>
+    window.open = link => document.body.setAttribute('data-opened', link);
+    const first = document.getElementById('plot-0');
+    const wait = setInterval(() => {
+      if (!first.hasAttribute('data-drawn')) return;
+      clearInterval(wait);
+      first.emit('plotly_click', {points: [{customdata: first.data[0].customdata[0]}]});
+    }, 50);
+    </script></body>"""
+    (tmp_path / "clicked.html").write_text(page.replace("</body>", click))
+    shown, log = opened(
+        tmp_path / "clicked.html", tmp_path / "profile",
+        "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    )  # fmt: skip
+    assert faults(log) == []
+    assert f'data-opened="points/{plan.points[0].id}/report.html"' in shown
+    assert "parcoords" in shown
+    assert "WebGL is not supported" not in shown
