@@ -29,6 +29,7 @@ from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField, expected_cells
 from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
 from fem_spall.mesh.thin import rim_of
+from fem_spall.mesh.worst_cells import mend_worst_cells
 
 __all__ = ["ATTEMPTS", "mesh_case"]
 
@@ -39,20 +40,24 @@ class Attempt(NamedTuple):
     """One way to remesh a boundary.
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra.
+    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls.
     """
 
     fraction: float
     sharp: bool
     plain: bool = False
+    plate: bool = False
 
     def __str__(self) -> str:
-        return f"size {self.fraction:g} x size_min{', folds kept' * self.sharp}{', plain' * self.plain}"
+        words = ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate
+        return f"size {self.fraction:g} x size_min{words}"
 
 
 #: A mesher that stumbles over one usually takes the next.
 ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
+#: The first for cracks that are thinner than the smallest size.
+PLATE = Attempt(1.0, True, plate=True)
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
@@ -140,6 +145,7 @@ def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeFiel
         boundary = refined_boundary(mesh, nudged, wanted)
         try:
             finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm, wanted)
+            finer = mend_worst_cells(finer)
             check_surfaces(finer, boundary.box)
             quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
         except MeshingError as error:
@@ -208,7 +214,7 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str) -> MeshArrays:
     from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import remesh
+    from fem_spall.mesh.remesh_mmg import remesh, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
     from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
@@ -222,7 +228,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     failures: list[str] = []
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
-    ladder: list[Attempt | None] = [*ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    opening = min(mean_opening(surface) for surface in surfaces.values())
+    thin = opening < settings.size_min and rim_sizes is None
+    ladder: list[Attempt | None] = [*[PLATE] * thin, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
     if settings.mesher == "tetwild":
         if boundary.thin is not None:
             raise MeshingError(
@@ -237,12 +245,15 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
                 mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
             else:
                 fine = start
-                if remesher == "mmg":
+                if attempt.plate:
+                    fine = remesh_plate(start, settings.size_min / unit, *sizes, opening / unit)
+                elif remesher == "mmg":
                     fine = remesh(
                         start, attempt.fraction * settings.size_min / unit, *sizes,
                         sharp=attempt.sharp, sizes=rim_sizes, plain=attempt.plain,
                     )  # fmt: skip
                 mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
+                mesh = mend_worst_cells(mesh)
             check_surfaces(mesh, boundary.box)
             quality = check_mesh(mesh, enclosed, settings.quality_floor)
             distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
