@@ -8,7 +8,6 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.spatial import ConvexHull
 
 from fem_spall.crack.base import Block, CrackSurface, TriangulatedCrack
 from fem_spall.errors import GeometryError
@@ -130,6 +129,8 @@ class Pores(TriangulatedCrack):
             points, faces = _ball(int(np.clip(round(math.log2(1.5 * radius / edge)), 1, 5)))
         else:
             points = _spread_out(rng)
+            from scipy.spatial import ConvexHull
+
             faces = ConvexHull(points).simplices.astype(np.int64)
             a, b, c = np.moveaxis(points[faces], 1, 0)
             inward = np.einsum("ij,ij->i", a, np.cross(b - a, c - a)) < 0

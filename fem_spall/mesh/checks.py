@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
@@ -126,6 +124,9 @@ def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
 
 def _pieces(cells: NDArray[np.int64]) -> int:
     """Number of parts connected through facets."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     sides = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
     order = np.lexsort(sides.T)
     same = (np.diff(sides[order], axis=0) == 0).all(axis=1)

@@ -20,10 +20,14 @@ from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.trail import Trail
 from fem_spall.mesh.worker import read_failure
 from fem_spall.reuse import key_of, reused
 
 __all__ = ["clean_environment", "mesh_in_child"]
+
+#: Ends of a process that are faults of the mesher at one attempt; who is killed may have used up the memory.
+CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGBUS, -signal.SIGILL}
 
 
 def clean_environment() -> dict[str, str]:
@@ -124,6 +128,29 @@ def _mesh(
             folder / f"surface_{name}.npz", vertices=surface.vertices, faces=surface.faces, sheet=surface.sheet,
             thin=surface.thin,
         )  # fmt: skip
+    end = time.monotonic() + case.mesh.time_limit
+    while True:
+        code, said = _work(folder, end, case)
+        if (folder / "failure.json").exists():
+            raise read_failure(folder / "failure.json")
+        if code == 0 and (folder / "mesh.npz").exists():
+            return MeshArrays.load(folder / "mesh.npz")
+        if "cannot open shared object file" in said:
+            raise SetupError(
+                10, "mesher", f"a system library is missing: {said}", "`fem-spall doctor` names its package"
+            )
+        how = f"died with {f'signal {-code}' if code < 0 else f'exit code {code}'}: {said}"
+        trail = Trail(folder)
+        if code not in CRASHES or trail.begun is None:
+            raise MeshingError(
+                35, "mesher", f"the meshing process {how}",
+                "change mesh.size_min or mend the surface; `fem-spall doctor` checks the libraries",
+            )  # fmt: skip
+        trail.fail(f"mesher: {how}")  # and another process takes the next attempt
+
+
+def _work(folder: Path, end: float, case: Case) -> tuple[int, str]:
+    """Exit code and last words of one process at the job of a folder, which ends at a time at the latest."""
     command = [sys.executable, "-m", "fem_spall.mesh.worker", str(folder)]
     log = folder / "mesher.log"
     with log.open("wb") as output:
@@ -132,36 +159,24 @@ def _mesh(
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait(child, case.mesh.time_limit, case.mesh.memory_limit)
+            _wait(child, end, case)
         finally:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
-    if (folder / "failure.json").exists():
-        raise read_failure(folder / "failure.json")
-    if child.returncode != 0 or not (folder / "mesh.npz").exists():
-        tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        if "cannot open shared object file" in tail[0]:
-            raise SetupError(
-                10, "mesher", f"a system library is missing: {tail[0][:200]}", "`fem-spall doctor` names its package"
-            )
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
-        raise MeshingError(
-            35, "mesher", f"the meshing process died with {how}: {tail[0][:200]}",
-            "change mesh.size_min or mend the surface; `fem-spall doctor` checks the libraries",
-        )  # fmt: skip
-    return MeshArrays.load(folder / "mesh.npz")
+    tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    return child.returncode, tail[0][:200]
 
 
-def _wait(child: subprocess.Popen[bytes], seconds: float, memory: float) -> None:
-    end = time.monotonic() + seconds
-    page = resource.getpagesize()
+def _wait(child: subprocess.Popen[bytes], end: float, case: Case) -> None:
+    """Wait for a process; raise at a time, or when it uses more memory than the case allows."""
+    page, memory = resource.getpagesize(), case.mesh.memory_limit
     while child.poll() is None:
         if time.monotonic() > end:
             raise LimitError(
                 1,
                 "mesh.time_limit",
-                f"meshing took longer than {seconds:g} s",
+                f"meshing took longer than {case.mesh.time_limit:g} s",
                 "raise mesh.time_limit or mesh.size_min",
             )
         try:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.sides import inner_facets
@@ -31,6 +30,8 @@ class Focus:
 
     def size_at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Size asked for at places (p, 3), (p,) float, m."""
+        from scipy.spatial import cKDTree
+
         distance = cKDTree(self.centres).query(places)[0]
         return np.asarray(self.size + SLOPE * np.maximum(distance - self.radius, 0.0))
 

@@ -20,7 +20,7 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface, facet_edges, split_edges
 
-__all__ = ["remesh"]
+__all__ = ["remesh", "remesh_plate"]
 
 #: Bend of the rim of a sheet, rad, that is kept as a corner.
 CORNER = np.radians(45)
@@ -48,6 +48,11 @@ SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
 COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, (1 / 2, 1 / 4, 1 / 8)
 #: Rounds of halving at most.
 ROUNDS = 6
+#: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
+#: the distance, the mesh keeps within 1/5 of it, edges that turn by 5 degrees or more are those of facets (the nearly
+#: flat ones within a wall make needles), and sizes go down to 1/20 of the smallest one.  On a shard of 164 triangles,
+#: 70 nm thick at 300 nm: least quality 0.108, 1 % 0.314; 0.011 and 0.16 at best without.
+PLATE_BULGE, PLATE_DISTANCE, PLATE_TURN, PLATE_LEAST = 1 / 50, 1 / 5, np.radians(5), 1 / 20
 
 
 def remesh(
@@ -73,7 +78,7 @@ def remesh(
         If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
     """
     fold = size_min if sharp else None
-    polyhedron = not plain and _mean_edge(surface) > POLYHEDRON * size_min
+    polyhedron = FLAT if not plain and _mean_edge(surface) > POLYHEDRON * size_min else None
     given, aim = surface, min(tolerance, size_min / 2)
     coarse = _mean_edge(surface) > COARSE * size_min
     steps = [(DRIFT, 1.0), (LARGEST_DRIFT, 1.0)] if coarse else [(LARGEST_DRIFT, 1.0)]
@@ -113,12 +118,41 @@ def remesh(
             break  # walls so close that mending their triangles lets them bulge into each other
         _refuse_faults(surface, finer)
         result = finer
-    if _drift(surface, result) > LARGEST_DRIFT:
+    _refuse_drift(surface, result)
+    return result
+
+
+def remesh_plate(
+    surface: TaggedSurface, size_min: float, size_max: float, grading: float, tolerance: float, opening: float
+) -> TaggedSurface:
+    """Return the boundary remeshed as :func:`remesh` does, for walls whose distance ``opening`` is below the sizes.
+
+    Raises
+    ------
+    MeshingError
+        Likewise.
+    """
+    turn = PLATE_TURN if _mean_edge(surface) > POLYHEDRON * size_min else None
+    aim = min(tolerance, size_min / 2, PLATE_DISTANCE * opening)
+    result, wanted, least = _faceted(surface, PLATE_BULGE * opening), None, size_min
+    for _ in range(1 + PASSES):
+        kept = ridges_and_corners(result, size_min, turn)
+        result = _flatten(_mmgs(result, kept, wanted, hmin=least, hmax=size_max, hgrad=grading, hausd=aim))
+        _refuse_faults(surface, result)
+        wanted = _narrow(result, size_min, size_max, PLATE_LEAST)
+        if wanted is None:
+            break
+        least = min(size_min, float(wanted.min()))
+    _refuse_drift(surface, result)
+    return result
+
+
+def _refuse_drift(given: TaggedSurface, result: TaggedSurface) -> None:
+    if _drift(given, result) > LARGEST_DRIFT:
         raise MeshingError(
-            22, "surface mesh", f"the volume of the cracks changes by {_drift(surface, result):.1%}, more than 1 %",
+            22, "surface mesh", f"the volume of the cracks changes by {_drift(given, result):.1%}, more than 1 %",
             "lower mesh.size_min or mesh.surface_tolerance",
         )  # fmt: skip
-    return result
 
 
 def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
@@ -142,7 +176,9 @@ def _mean_edge(surface: TaggedSurface) -> float:
     return float(np.sqrt(own.mean() * 4 / np.sqrt(3))) if own.size else 0.0
 
 
-def _narrow(surface: TaggedSurface, smallest: float, largest: float) -> NDArray[np.float64] | None:
+def _narrow(
+    surface: TaggedSurface, smallest: float, largest: float, fraction: float = LEAST
+) -> NDArray[np.float64] | None:
     """Sizes (n,) at the vertices that mend badly shaped triangles, or None where there are none."""
     corners = surface.vertices[surface.faces]
     lengths = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
@@ -152,7 +188,7 @@ def _narrow(surface: TaggedSurface, smallest: float, largest: float) -> NDArray[
         return None
     height = 2 * area[bad] / lengths[bad].max(axis=1)
     sizes = np.full(len(surface.vertices), largest)
-    np.minimum.at(sizes, surface.faces[bad].ravel(), np.repeat(np.maximum(THIN * height, LEAST * smallest), 3))
+    np.minimum.at(sizes, surface.faces[bad].ravel(), np.repeat(np.maximum(THIN * height, fraction * smallest), 3))
     return sizes
 
 
@@ -185,12 +221,13 @@ def _faceted(surface: TaggedSurface, sagitta: float) -> TaggedSurface:
 
 
 def ridges_and_corners(
-    surface: TaggedSurface, size_min: float | None, polyhedron: bool = False
+    surface: TaggedSurface, size_min: float | None, facets: float | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Edges (e, 2) to keep sharp, and vertices (c,) where three or more surfaces meet.
 
     Those are the edges between two surfaces and, if ``size_min`` is given, within a crack the chains of edges
-    where the normal turns by more than :data:`SHARP`: the rim of a lens; of a polyhedron all edges.
+    where the normal turns by more than :data:`SHARP`: the rim of a lens; with ``facets``, rad, all edges that turn by
+    more than that.
     """
     edges, index = facet_edges(surface.faces)
     count = np.bincount(index.ravel())
@@ -215,10 +252,12 @@ def ridges_and_corners(
         inner = ~between & (tags[first] >= CRACK_TAG)
         length = np.linalg.norm(surface.vertices[edges[:, 0]] - surface.vertices[edges[:, 1]], axis=1) / size_min
         folded = inner & (turn < np.cos(SHARP))
-        long = inner & ~folded & (turn < np.cos(FLAT if polyhedron else FACET)) & (polyhedron | (length >= CHAIN))
+        long = inner & ~folded & (turn < np.cos(FACET if facets is None else facets))
+        if facets is None:
+            long &= length >= CHAIN
         ridges = np.concatenate([ridges, edges[folded][_in_chains(edges[folded], length[folded])], edges[long]])
-        if polyhedron:
-            fixed.append(_rim_corners(surface.vertices, edges[long | folded], FLAT))
+        if facets is not None:
+            fixed.append(_rim_corners(surface.vertices, edges[long | folded], facets))
     return ridges, np.unique(np.concatenate(fixed))
 
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.crack.base import Repair
 from fem_spall.errors import GeometryError
@@ -35,6 +33,9 @@ def conducting_part(mesh: MeshArrays, counter: str, lithium: frozenset[str]) -> 
     GeometryError
         If no lithium borders them, or the counter electrode has several such pieces.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     index, _, count, number = _numbered(mesh)
     facet_of = np.full(len(count), -1, dtype=np.int64)
     facet_of[number] = np.arange(len(number))
@@ -105,6 +106,9 @@ def _groups(cells: Ints, index: Ints, torn: Ints) -> Ints:
 
     ``index`` (m, 4) numbers the sides.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     order = np.argsort(index.ravel(), kind="stable")
     keys = index.ravel()[order]
     same = np.flatnonzero((keys[1:] == keys[:-1]) & ~np.isin(keys[1:], torn))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fem_spall.mesh.arrays import MeshArrays
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 __all__ = ["SizeField", "expected_cells", "next_sizes"]
 
@@ -52,6 +55,8 @@ class SizeField:
 
     @cached_property
     def _tree(self) -> cKDTree:
+        from scipy.spatial import cKDTree
+
         return cKDTree(self.points)
 
     def save(self, path: Path) -> None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.crack.base import Repair
 from fem_spall.mesh.arrays import FACES, triangle_areas
@@ -72,6 +70,9 @@ def facet_edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
 
 def shells(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of the edge-connected shell of each triangle, (m,) int."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     _, index = facet_edges(faces)
     rows = np.repeat(np.arange(len(faces)), 3)
     incidence = coo_matrix((np.ones(len(rows)), (rows, index.ravel()))).tocsr()

@@ -29,6 +29,8 @@ from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField, expected_cells
 from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
 from fem_spall.mesh.thin import rim_of
+from fem_spall.mesh.trail import Trail
+from fem_spall.mesh.worst_cells import mend_worst_cells
 
 __all__ = ["ATTEMPTS", "mesh_case"]
 
@@ -39,20 +41,24 @@ class Attempt(NamedTuple):
     """One way to remesh a boundary.
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra.
+    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls.
     """
 
     fraction: float
     sharp: bool
     plain: bool = False
+    plate: bool = False
 
     def __str__(self) -> str:
-        return f"size {self.fraction:g} x size_min{', folds kept' * self.sharp}{', plain' * self.plain}"
+        words = ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate
+        return f"size {self.fraction:g} x size_min{words}"
 
 
 #: A mesher that stumbles over one usually takes the next.
 ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
+#: The first for cracks that are thinner than the smallest size.
+PLATE = Attempt(1.0, True, plate=True)
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
@@ -60,7 +66,11 @@ NUDGES = (1.0, 0.95, 0.9)
 
 
 def mesh_case(
-    case: Case, surfaces: dict[str, CrackSurface], foci: list[Focus] | None = None, sizes: SizeField | None = None
+    case: Case,
+    surfaces: dict[str, CrackSurface],
+    foci: list[Focus] | None = None,
+    sizes: SizeField | None = None,
+    trail: Trail | None = None,
 ) -> MeshArrays:
     """Return the checked mesh of a case.
 
@@ -74,6 +84,8 @@ def mesh_case(
         Places to resolve, for cracks of closed form only; elsewhere :func:`refine_mesh` does it.
     sizes : SizeField, optional
         Sizes to keep below, likewise.
+    trail : Trail, optional
+        Attempts that another process has made.
     """
     shapes = tuple(crack for crack in case.cracks if isinstance(crack, AnalyticCrack))
     remesher = case.mesh.remesher
@@ -94,7 +106,7 @@ def mesh_case(
     if shapes:
         surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
     surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
-    return _mesh_surfaces(case, surfaces, remesher)
+    return _mesh_surfaces(case, surfaces, remesher, trail or Trail())
 
 
 def _mesh_shapes(
@@ -127,27 +139,38 @@ def _mesh_shapes(
     return mesh
 
 
-def refine_mesh(case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeField | None = None) -> MeshArrays:
+def refine_mesh(
+    case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeField | None = None, trail: Trail | None = None
+) -> MeshArrays:
     """Return a mesh of the same straight-sided boundary, finer at the foci and where the sizes ask for it."""
     from fem_spall.mesh.tetrahedralise import tetrahedralise
 
     insulating = mesh.info.get("insulating_sheets", [])
     mesh = closed_again(mesh, insulating)
-    last: MeshingError | None = None
-    for scale in NUDGES:
+    trail = trail or Trail()
+    last = _death(trail)
+    for scale in NUDGES[len(trail.failures) :]:
+        trail.begin(f"sizes times {scale:g}")
         nudged = [replace(focus, size=focus.size * scale) for focus in foci]
         wanted = replace(sizes, sizes=sizes.sizes * scale) if sizes is not None else None
         boundary = refined_boundary(mesh, nudged, wanted)
         try:
             finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm, wanted)
+            finer = mend_worst_cells(finer)
             check_surfaces(finer, boundary.box)
             quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
         except MeshingError as error:
+            trail.fail(f"{error.where}: {error.reason}")
             last = error
             continue
         return opened(replace(finer, info={**mesh.info, **quality}), insulating)
-    assert last is not None
     raise last
+
+
+def _death(trail: Trail) -> MeshingError:
+    """The refusal where no attempt is left to a process: the last that the others made."""
+    reason = trail.failures[-1] if trail.failures else "no attempt was made"
+    return MeshingError(35, "mesher", reason, "change mesh.size_min, or mend the surface where it crosses itself")
 
 
 def mean_opening(surface: CrackSurface) -> float:
@@ -206,9 +229,9 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
     return CrackSurface.canonical(points * unit, faces, provenance={"kind": "closed form"})
 
 
-def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str) -> MeshArrays:
+def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
     from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import remesh
+    from fem_spall.mesh.remesh_mmg import remesh, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
     from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
@@ -220,9 +243,10 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             raise _too_thin(case, name, surface, opening)
     boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
-    failures: list[str] = []
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
-    ladder: list[Attempt | None] = [*ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    opening = min(mean_opening(surface) for surface in surfaces.values())
+    thin = opening < settings.size_min and rim_sizes is None
+    ladder: list[Attempt | None] = [*[PLATE] * thin, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
     if settings.mesher == "tetwild":
         if boundary.thin is not None:
             raise MeshingError(
@@ -231,23 +255,28 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
         ladder = []
     if settings.mesher != "gmsh" and boundary.thin is None and (installed() or not ladder):
         ladder.append(None)
-    for attempt in ladder:
+    last = _death(trail)
+    for attempt in ladder[len(trail.failures) :]:
+        trail.begin(attempt or "tetwild")
         try:
             if attempt is None:
                 mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
             else:
                 fine = start
-                if remesher == "mmg":
+                if attempt.plate:
+                    fine = remesh_plate(start, settings.size_min / unit, *sizes, opening / unit)
+                elif remesher == "mmg":
                     fine = remesh(
                         start, attempt.fraction * settings.size_min / unit, *sizes,
                         sharp=attempt.sharp, sizes=rim_sizes, plain=attempt.plain,
                     )  # fmt: skip
                 mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
+                mesh = mend_worst_cells(mesh)
             check_surfaces(mesh, boundary.box)
             quality = check_mesh(mesh, enclosed, settings.quality_floor)
             distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
         except MeshingError as error:
-            failures.append(f"{attempt or 'tetwild'}: {error.where}: {error.reason}")
+            trail.fail(f"{error.where}: {error.reason}")
             last = error
             continue
         break
@@ -262,7 +291,7 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
             raise _too_thin(case, thinnest, surfaces[thinnest], opening)
         slower = settings.mesher == "auto" and boundary.thin is None and not installed()
         raise MeshingError(
-            last.detail, last.where, f"all {len(failures)} attempts failed, the last with: {last.reason}",
+            last.detail, last.where, f"all {len(trail.failures)} attempts failed, the last with: {last.reason}",
             last.cure + (", or install the slower mesher fTetWild: pip install 'fem-spall[robust]'" if slower else ""),
         )  # fmt: skip
     box_volume = float(np.prod(np.ptp(boundary.box, axis=0)))
@@ -273,8 +302,8 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str)
         quality,
         mesher="gmsh" if attempt else "tetwild",
         remesher=remesher if attempt else "tetwild",
-        attempt=len(failures) + 1,
-        failed_attempts=failures,
+        attempt=len(trail.failures) + 1,
+        failed_attempts=trail.failures,
         box=boundary.box.tolist(),
         distances=distances,
         repairs=[vars(repair) for repair in (*boundary.repairs, *beyond)],
@@ -351,11 +380,12 @@ def main(folder: Path) -> int:
             surfaces[name] = CrackSurface(data["vertices"], data["faces"], sheet=sheet, thin=thin)
     foci = [Focus(np.array(f["centres"]), f["radius"], f["size"]) for f in job["foci"]]
     sizes = SizeField.load(folder / "sizes.npz") if job["sizes"] else None
+    trail = Trail(folder)
     try:
         if job["refine"]:
-            mesh = refine_mesh(case, MeshArrays.load(folder / "coarse.npz"), foci, sizes)
+            mesh = refine_mesh(case, MeshArrays.load(folder / "coarse.npz"), foci, sizes, trail)
         else:
-            mesh = mesh_case(case, surfaces, foci, sizes)
+            mesh = mesh_case(case, surfaces, foci, sizes, trail)
         mesh.save(folder / "mesh.npz")
     except SpallError as error:
         write_failure(folder / "failure.json", error)

@@ -100,6 +100,47 @@ def test_a_dying_mesher_is_a_refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert refusal.value.detail == 35
 
 
+CRASHING = """
+import os, sys
+from pathlib import Path
+from fem_spall.mesh import tetrahedralise, worker
+from fem_spall.mesh.trail import Trail
+whole = tetrahedralise.tetrahedralise
+
+def dies(*arguments):
+    print("last words", flush=True)
+    if len(Trail(Path(sys.argv[1])).failures) < DEATHS:
+        os.kill(os.getpid(), 11)
+    return whole(*arguments)
+
+tetrahedralise.tetrahedralise = dies
+sys.exit(worker.main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("deaths", [1, 99])
+def test_attempts_go_on_where_a_mesher_died(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deaths: int) -> None:
+    """Bug: gmsh or MMG dies of one attempt, and the others, which would do, are never made."""
+    start = subprocess.Popen
+
+    def other(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return start([command[0], "-c", CRASHING.replace("DEATHS", str(deaths)), *command[3:]], **options)
+
+    monkeypatch.setattr("fem_spall.mesh.child.subprocess.Popen", other)
+    case = file_case(mesher="gmsh", **({"remesher": "none"} if deaths > 1 else {}))
+    if deaths > 1:
+        with pytest.raises(
+            MeshingError, match=r"does not make a mesh: size 1 .*: mesher: died with signal 11: last"
+        ) as it:
+            mesh_in_child(case, CUBE, tmp_path)
+        assert it.value.detail == 35
+    else:
+        mesh = mesh_in_child(case, CUBE, tmp_path)
+        died = "size 1 x size_min, folds kept: mesher: died with signal 11: last words"
+        assert mesh.info["failed_attempts"][0] == died
+        assert mesh.info["attempt"] == 1 + len(mesh.info["failed_attempts"])
+
+
 def test_a_refusal_in_the_child_is_the_same_here(tmp_path: Path) -> None:
     """Bug: the reason is lost, and the user reads that the meshing process died."""
     with pytest.raises(GeometryError, match=r"crack a: takes nothing out of the block; it spans \(40, 5, 20\)") as it:

@@ -51,6 +51,27 @@ def test_help_loads_nothing_heavy() -> None:
     assert child(code).stdout.splitlines()[-1] == "LOADED []"
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_file_is_refused_before_anything_heavy_is_loaded(command: str, tmp_path: Path) -> None:
+    """Bug: a file of a terabyte, or a photograph, is refused after seconds of imports and with 300 MB in use."""
+    (tmp_path / "crack.stl").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    case = tmp_path / "case.yaml"
+    case.write_text(
+        "version: 1\nname: a\nelectrolyte: {size: [20 um, 30 um, 50 um], conductivity: 1 mS/cm}\n"
+        "electrodes: {plating: {face: +z, potential: 0 V}, counter: {face: -z, potential: 50 mV}}\n"
+        "cracks: [{name: a, kind: surface_file, file: crack.stl, unit: um}]\nmesh: {size_min: 1 um, size_max: 4 um}\n"
+    )
+    arguments = [command, str(case), *(["-o", str(tmp_path / "out")] if command == "run" else [])]
+    heavy = "dolfinx petsc4py mpi4py pyvista vtk gmsh plotly trimesh matplotlib scipy.sparse igl manifold3d mmgpy"
+    code = (
+        "import resource, sys, fem_spall.cli\n"
+        f"end = fem_spall.cli._main({arguments!r})\n"
+        "kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"print('LOADED', end, kilobytes < 300_000, [m for m in {heavy.split()} if m in sys.modules])"
+    )
+    assert child(code).stdout.splitlines()[-1] == "LOADED 3 True []"
+
+
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "--help")
     assert (code, err) == (0, [])
