@@ -246,7 +246,7 @@ def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]
         placed, _ = restore_volumes(handed, placed, volumes, float(grid.voxel.min()) / 4)
     grain = GRAIN * 10.0 ** math.floor(math.log10(grid.voxel.min()))
     placed = np.rint(placed / grain) * grain  # rounding of the placement must not show in the order of vertices
-    if length and len(back := set_back_crossings(handed, placed, grid.place(stairs), volumes)):
+    if length and len(back := set_back_crossings(faces, placed, grid.place(stairs))):
         repairs.append(Repair("corners set back to the voxels where the smoothed wall crossed itself", len(back)))
     surfaces: dict[str, CrackSurface] = {}
     for name, number in bodies.parts.items():
