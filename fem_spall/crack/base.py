@@ -194,8 +194,11 @@ class Crack(Model):
                 raise ValueError("isolated lithium finds its own potential. Leave interface out, or take a resistance")
         return self
 
-    def parts(self, block: Block, limit: float) -> tuple[Crack, ...]:
-        """The cracks that this entry of a case stands for, read within a limit of memory, bytes: itself, or several."""
+    def parts(self, block: Block, limit: float, size: float) -> tuple[Crack, ...]:
+        """The cracks that this entry of a case stands for: itself, or several.
+
+        They are read within a limit of memory, bytes, and need not be finer than the smallest size of the mesh, m.
+        """
         return (self,)
 
 

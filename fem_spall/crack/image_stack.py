@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +13,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from fem_spall.boundary import FixedPotential
 from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
-from fem_spall.crack.stack_bodies import Bodies, find_bodies
+from fem_spall.crack.stack_bodies import Bodies, connectivity_of, drop_small, find_bodies
+from fem_spall.crack.stack_coarse import coarsened, factors_for
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
 from fem_spall.crack.stack_phases import Crop, Phases, Threshold, crop_range, phases_of
 from fem_spall.crack.surface_file import LengthUnit, Placement, UserFile, refuse_misplaced
@@ -21,10 +23,14 @@ from fem_spall.quantity import Length, PositiveLength, Volume
 
 __all__ = ["Axes", "ImageStack", "voxel_of"]
 
+type Coarsening = Annotated[int, Field(ge=1, le=64)]
 type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 
-#: Bytes of memory for each voxel near the block, beside the file's own.
-WORK = 28
+type Factors = tuple[int, int, int]
+
+#: Bytes of memory for each voxel near the block, beside the file's own: of the image, and of what it is made to.
+FINE, WORK = 12, 16
+AS_THEY_ARE = (1, 1, 1)
 #: Islands that are dropped unless the case says otherwise, voxels.
 SPECK = 27
 #: Positions are rounded to this part of a voxel, to a power of ten.
@@ -80,8 +86,11 @@ class ImageStack(TriangulatedCrack):
         Bodies below this volume are dropped; default: 27 voxels.
     max_isolated
         More isolated pieces than this are refused.
+    coarsen
+        How many voxels along x, y, z become one; auto: as many as fit into mesh.size_min.
     smooth
-        Filter length in voxels: waves of this length on the walls are halved; 0 leaves the stairs.
+        Filter length in voxels, those after coarsening: waves of this length on the walls are halved; 0 leaves the
+        stairs.
     part
         Only this body: lithium, void, isolated_1, …; default: all.
     """
@@ -100,6 +109,7 @@ class ImageStack(TriangulatedCrack):
     connectivity: Literal[6, 26] = 6
     islands: Volume | None = None
     max_isolated: Annotated[int, Field(ge=0, le=1000)] = 100
+    coarsen: Literal["auto"] | tuple[Coarsening, Coarsening, Coarsening] = "auto"
     smooth: Annotated[float, Field(ge=0, le=10)] = 4.0
     part: Annotated[str, Field(pattern=r"^(lithium|void|isolated_[1-9][0-9]{0,3})$")] | None = None
 
@@ -119,8 +129,8 @@ class ImageStack(TriangulatedCrack):
             raise ValueError("smooth must be 0 or at least 3 voxels. Write for instance 'smooth: 4'")
         return self
 
-    def parts(self, block: Block, limit: float = DEFAULT_LIMIT) -> tuple[Crack, ...]:
-        """One crack for each body: this entry with its ``part``, name, contents and contact.
+    def parts(self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0) -> tuple[Crack, ...]:
+        """One crack for each body: this entry with its ``part``, name, contents and contact, and ``coarsen``.
 
         Raises
         ------
@@ -131,14 +141,14 @@ class ImageStack(TriangulatedCrack):
         LimitError
             If it takes more memory than the limit, bytes.
         """
-        found = [name for name in _segmented(self, block, limit) if self.part in (None, name)]
+        factors, bodies = _segmented(self, block, limit, size)
+        found = [name for name in bodies if self.part in (None, name)]
         if not found:
-            names = ", ".join(_segmented(self, block, limit))
-            raise InputFileError(
-                13, f"crack {self.name} ({self.file.name})", f"has no part {self.part}; got {names}", "correct part"
-            )
+            where = f"crack {self.name} ({self.file.name})"
+            raise InputFileError(13, where, f"has no part {self.part}; got {', '.join(bodies)}", "correct part")
         alone = len(found) == 1 and self.part is None
-        return tuple(self._of(name, self.name if alone else None) for name in found)
+        known = self.model_copy(update={"coarsen": factors})
+        return tuple(known._of(name, self.name if alone else None) for name in found)
 
     def _of(self, part: str, name: str | None) -> ImageStack:
         name = name or (self.name if part == "lithium" or self.part else f"{self.name}_{part}")
@@ -158,21 +168,25 @@ class ImageStack(TriangulatedCrack):
         SpallError
             As :meth:`parts`.
         """
-        return _segmented(self, block, DEFAULT_LIMIT)[self.part or "lithium"]
+        return _segmented(self, block, DEFAULT_LIMIT, 0.0)[1][self.part or "lithium"]
 
 
 class _Read(NamedTuple):
-    """Everything of an image that is not its voxels."""
+    """An image near the block, how many of its voxels become one, and where it comes from."""
 
     image: Image
+    factors: Factors
     source: dict[str, Any]
 
 
-_LAST: dict[tuple[Any, ...], dict[str, CrackSurface]] = {}
+_LAST: dict[tuple[ImageStack, Block, tuple[int, int]], dict[str, CrackSurface]] = {}
 
 
-def _segmented(stack: ImageStack, block: Block, limit: float) -> dict[str, CrackSurface]:
-    """Surface of each part of an image; the last few are kept, for a case asks for one part after the other."""
+def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
+    """Voxels that become one, and surface of each part; the last few are kept, for a case asks for one after the other.
+
+    ``size`` is what the voxels may grow to where the stack says auto, m.
+    """
     plain = stack.model_copy(
         update={"part": None, "name": "", "contents": "lithium", "contact": "plating", "interface": FixedPotential()}
     )
@@ -181,25 +195,38 @@ def _segmented(stack: ImageStack, block: Block, limit: float) -> dict[str, Crack
         stamp = (status.st_mtime_ns, status.st_size)
     except OSError:
         stamp = (0, 0)
-    key = (plain, block, stamp)
-    if key not in _LAST:
-        surfaces = _surfaces(stack, block, limit)
+    if isinstance(plain.coarsen, str) or (plain, block, stamp) not in _LAST:
+        factors, surfaces = _surfaces(stack, block, limit, size)
+        plain = plain.model_copy(update={"coarsen": factors})
         while len(_LAST) > 3:
             _LAST.pop(next(iter(_LAST)))
-        _LAST[key] = surfaces
-    return _LAST[key]
+        _LAST[plain, block, stamp] = surfaces
+    assert not isinstance(plain.coarsen, str)
+    return plain.coarsen, _LAST[plain, block, stamp]
 
 
-def _surfaces(stack: ImageStack, block: Block, limit: float) -> dict[str, CrackSurface]:
+def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
     where = f"crack {stack.name} ({stack.file.name})"
-    image, source = _read(stack, block, limit, where)
+    image, factors, source = _read(stack, block, limit, size, where)
     extend(image, block)
-    islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume
+    join = stack.connectivity == 26
+    islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume * math.prod(factors)
+    repairs: list[Repair] = []
+    hanging = None
+    if factors != AS_THEY_ARE:
+        source["connectivity"] = connectivity_of(image, block)
+        repairs = drop_small(image, block, islands)
+        image, hanging, source["coarsening"] = coarsened(image, block, factors, join)
+        extend(image, block)
     bodies = find_bodies(
-        image, block, join=stack.connectivity == 26, islands=islands, most=stack.max_isolated, where=where
+        image, block, join=join, islands=islands, most=stack.max_isolated, where=where, hanging=hanging
     )
-    source |= bodies.report | {"islands_m3": islands, "connectivity_used": stack.connectivity}
-    return _contoured(bodies, image.grid, stack.smooth, source)
+    bodies = replace(bodies, repairs=(*repairs, *bodies.repairs))
+    source = bodies.report | source | {
+        "islands_m3": islands, "connectivity_used": stack.connectivity,
+        "voxel_m": image.grid.voxel.tolist(), "voxel_volume_m3": image.grid.volume,
+    }  # fmt: skip
+    return factors, _contoured(bodies, image.grid, stack.smooth, source)
 
 
 def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]) -> dict[str, CrackSurface]:
@@ -219,7 +246,7 @@ def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]
         placed, _ = restore_volumes(handed, placed, volumes, float(grid.voxel.min()) / 4)
     grain = GRAIN * 10.0 ** math.floor(math.log10(grid.voxel.min()))
     placed = np.rint(placed / grain) * grain  # rounding of the placement must not show in the order of vertices
-    if length and len(back := set_back_crossings(handed, placed, grid.place(stairs), volumes)):
+    if length and len(back := set_back_crossings(faces, placed, grid.place(stairs))):
         repairs.append(Repair("corners set back to the voxels where the smoothed wall crossed itself", len(back)))
     surfaces: dict[str, CrackSurface] = {}
     for name, number in bodies.parts.items():
@@ -246,7 +273,7 @@ def _told(report: dict[str, Any], repairs: list[Repair]) -> list[str]:
     voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_in_image_m"])
     shape = " x ".join(map(str, report["shape_xyz"]))
     faces, corners = report["connectivity"]["6"], report["connectivity"]["26"]
-    placed = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_m"])
+    placed = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_of_image_m"])
     lines = [
         f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
         f"{voxel} nm ({report['voxel_from']}) along x, y, z; in the block {placed} nm",
@@ -255,11 +282,26 @@ def _told(report: dict[str, Any], repairs: list[Repair]) -> list[str]:
         f"{faces['isolated_pieces']} ({faces['isolated_m3'] * 1e18:.3g} um3) and {corners['isolated_pieces']} "
         f"({corners['isolated_m3'] * 1e18:.3g} um3)",
     ]
+    if "coarsening" in report:
+        lines.append(_told_of_coarsening(report))
     lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in repairs]
     return [*report["notes"], *lines]
 
 
-def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
+def _told_of_coarsening(report: dict[str, Any]) -> str:
+    """What taking voxels together did, one line."""
+    coarse = report["coarsening"]
+    factors = " x ".join(map(str, coarse["factors"]))
+    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_m"])
+    volumes = ", ".join(
+        f"{name} {before * 1e18:.4g} -> {coarse['volumes_after_m3'][name] * 1e18:.4g} um3"
+        for name, before in coarse["volumes_before_m3"].items()
+        if before
+    )
+    return f"{factors} voxels taken together to {voxel} nm, as fine as the mesh (coarsen): {volumes}"
+
+
+def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str) -> _Read:
     """The phases of an image near the block, and where they come from."""
     from fem_spall.crack.stack_readers import read_stack
 
@@ -277,9 +319,12 @@ def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
         drift = math.copysign(voxel[2] * math.cos(stack.place.tilt), -1 if drift.startswith("-") else 1)
     grid, corners = grid_of(low, voxel, voxels.shape, drift, first[2], stack.place)
     refuse_misplaced(where, corners, block, stack.unit or "um")
-    refuse_large(stack.file, voxels.shape, raw.voxels.dtype.itemsize, limit, WORK)
+    factors = factors_for(grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
+    refuse_large(
+        stack.file, voxels.shape, raw.voxels.dtype.itemsize, limit, FINE + math.ceil(WORK / math.prod(factors))
+    )
     phases, counts = phases_of(voxels, stack.labels, stack.threshold, where)
-    image = image_in_block(phases, grid, block, math.ceil(stack.smooth) + 3)
+    image = image_in_block(phases, grid, block, (math.ceil(stack.smooth) + 3) * max(factors))
     source = {
         "file": stack.file.name,
         "sha256": raw.sha256,
@@ -290,13 +335,12 @@ def _read(stack: ImageStack, block: Block, limit: float, where: str) -> _Read:
         "shape_xyz": [int(n) for n in raw.voxels.transpose(order).shape],
         "voxel_in_image_m": voxel.tolist(),
         "voxel_from": "case" if raw.spacing is None or stack.voxel is not None else "file",
-        "voxel_m": grid.voxel.tolist(),
-        "voxel_volume_m3": grid.volume,
+        "voxel_of_image_m": grid.voxel.tolist(),
         "drift_m": drift,
         "labels": counts,
         "notes": list(raw.notes),
     }
-    return _Read(image, source)
+    return _Read(image, factors, source)
 
 
 def voxel_of(

@@ -14,9 +14,10 @@ from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
 from fem_spall.crack.voxel_surface import resolve_contacts
 from fem_spall.errors import GeometryError
 
-__all__ = ["Bodies", "find_bodies"]
+__all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", "hanging_lithium"]
 
 type Labels = NDArray[np.int32]
+type Hanging = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,31 @@ def _components(inside: NDArray[np.bool_], corners: bool = False) -> tuple[Label
     return numbers, int(count)
 
 
-def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most: int, where: str) -> Bodies:
+def connectivity_of(image: Image, block: Block) -> dict[str, Any]:
+    """Return how the lithium of an image hangs together by faces ("6") and by edges and corners too ("26")."""
+    inside, beyond, lithium = image.inside(block), image.beyond(block), image.phases == LITHIUM
+    return {
+        name: _connected(lithium, inside, beyond, corners, image.grid.volume)
+        for name, corners in (("6", False), ("26", True))
+    }
+
+
+def drop_small(image: Image, block: Block, islands: float) -> list[Repair]:
+    """Drop bodies, and fill specks of electrolyte within them, below a volume, m^3, in place; return what was done."""
+    phases, inside, unit, repairs = image.phases, image.inside(block), image.grid.volume, []
+    for phase, word in ((LITHIUM, "lithium"), (VOID, "void")):
+        count, volume = _drop(phases, phase, inside, islands / unit)
+        if count:
+            repairs.append(Repair(f"islands of {word} dropped", count, -volume * unit))
+    count, volume = _fill(phases, inside, islands / unit)
+    if count:
+        repairs.append(Repair("specks of electrolyte within lithium or voids filled", count, volume * unit))
+    return repairs
+
+
+def find_bodies(
+    image: Image, block: Block, *, join: bool, islands: float, most: int, where: str, hanging: Hanging | None = None
+) -> Bodies:
     """Return the bodies of an image whose voxels beyond the block are copies of those at its faces.
 
     Parameters
@@ -57,6 +82,9 @@ def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most:
         Most isolated bodies.
     where : str
         Name for messages.
+    hanging : (nx, ny, nz) float, optional
+        Above 0 where lithium hangs on the plating electrode whatever its voxels here say, below 0 where it does not:
+        necks that these voxels are too large for.
 
     Raises
     ------
@@ -67,25 +95,16 @@ def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most:
     for face in np.moveaxis(phases, 0, 0), np.moveaxis(phases, 1, 0), np.moveaxis(phases, 2, 0):
         face[0] = face[-1] = ELECTROLYTE
     inside, beyond = image.inside(block), image.beyond(block)
-    report: dict[str, Any] = {"connectivity": {
-        name: _connected(phases == LITHIUM, inside, beyond, corners, unit)
-        for name, corners in (("6", False), ("26", True))
-    }}  # fmt: skip
+    report: dict[str, Any] = {"connectivity": connectivity_of(image, block)}
     repairs = []
     before = _volume(phases, inside, unit)
     changed = resolve_contacts(phases, join)
     if changed:
         kind = f"voxels changed where others touched at an edge or corner alone ({'joined' if join else 'parted'})"
         repairs.append(Repair(kind, changed, _volume(phases, inside, unit) - before))
-    for phase, word in ((LITHIUM, "lithium"), (VOID, "void")):
-        count, volume = _drop(phases, phase, inside, islands / unit)
-        if count:
-            repairs.append(Repair(f"islands of {word} dropped", count, -volume * unit))
-    count, volume = _fill(phases, inside, islands / unit)
-    if count:
-        repairs.append(Repair("specks of electrolyte within lithium or voids filled", count, volume * unit))
+    repairs += drop_small(image, block, islands)
     resolve_contacts(phases, join)
-    numbers, parts, volumes = _numbered(phases, inside, beyond, unit)
+    numbers, parts, volumes = _numbered(phases, inside, beyond, unit, hanging)
     isolated = sorted((volumes[name] for name in parts if name.startswith("isolated")), reverse=True)
     if len(isolated) > most:
         reason = f"has {len(isolated)} pieces of lithium apart from the plating electrode; at most {most} are taken"
@@ -100,6 +119,22 @@ def find_bodies(image: Image, block: Block, *, join: bool, islands: float, most:
     return Bodies(numbers, parts, volumes, tuple(repairs), report)
 
 
+def hanging_lithium(image: Image, block: Block, corners: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which voxels of lithium hang on the plating electrode, and which do not."""
+    lithium = image.phases == LITHIUM
+    numbers, count = _components(lithium, corners)
+    hangs = _hangs(numbers, count, image.beyond(block))[numbers]
+    return hangs, lithium & ~hangs
+
+
+def _hangs(numbers: Labels, count: int, beyond: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which pieces reach beyond the plating face, by number."""
+    hangs = np.zeros(count + 1, dtype=bool)
+    hangs[np.unique(numbers[beyond])] = True
+    hangs[0] = False
+    return hangs
+
+
 def _volume(phases: NDArray[np.uint8], inside: NDArray[np.bool_], unit: float) -> float:
     """Volume of the lithium in the block, or of the voids where there is no lithium, m^3."""
     return float(np.count_nonzero(inside & (phases == phases.max()))) * unit
@@ -111,9 +146,7 @@ def _connected(
     """How many pieces of lithium there are, and volume of those that hang on the plating electrode and of the rest."""
     numbers, count = _components(lithium, corners)
     size = np.bincount(numbers[inside], minlength=count + 1)
-    hangs = np.zeros(count + 1, dtype=bool)
-    hangs[np.unique(numbers[beyond])] = True
-    hangs[0] = False
+    hangs = _hangs(numbers, count, beyond)
     alone = ~hangs & (size > 0)
     alone[0] = False
     return {
@@ -158,14 +191,19 @@ def _fill(phases: NDArray[np.uint8], inside: NDArray[np.bool_], smallest: float)
 
 
 def _numbered(
-    phases: NDArray[np.uint8], inside: NDArray[np.bool_], beyond: NDArray[np.bool_], unit: float
+    phases: NDArray[np.uint8],
+    inside: NDArray[np.bool_],
+    beyond: NDArray[np.bool_],
+    unit: float,
+    hanging: Hanging | None,
 ) -> tuple[Labels, dict[str, int], dict[str, float]]:
     """Number of the body of each voxel, and number and volume of each part."""
     numbers, count = _components(phases == LITHIUM)
     size = np.bincount(numbers[inside], minlength=count + 1)
-    hangs = np.zeros(count + 1, dtype=bool)
-    hangs[np.unique(numbers[beyond])] = True
-    hangs[0] = False
+    hangs = _hangs(numbers, count, beyond)
+    if hanging is not None:
+        hangs |= np.bincount(numbers.ravel(), hanging.ravel(), minlength=count + 1) > 0
+        hangs[0] = False
     hangs &= size > 0
     alone = np.flatnonzero(~hangs & (size > 0))
     alone = alone[alone > 0]

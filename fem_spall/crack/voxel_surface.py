@@ -15,7 +15,6 @@ so that w = the filter length is halved, and much longer waves stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -223,13 +222,18 @@ def smooth(faces: VoxelFaces, positions: Floats, length: float) -> Floats:
 
 def body_faces(faces: VoxelFaces, positions: Floats, body: int) -> Ints:
     """Return the triangles (m, 3) of one body, oriented outwards; each face is cut along its shorter diagonal."""
-    a, b, c, d = faces.quads.T
-    across = [np.linalg.norm(positions[p] - positions[q], axis=1) for p, q in ((a, c), (b, d))]
-    first = across[0] <= across[1] * (1 + 1e-9)
-    halves = np.where(first[:, None], np.stack([a, b, c, a, c, d], 1), np.stack([a, b, d, b, c, d], 1))
+    halves = _halves(faces.quads, positions)
     out = halves[faces.below == body].reshape(-1, 3)
     back = halves[faces.above == body].reshape(-1, 3)[:, ::-1]
     return np.concatenate([out, back])
+
+
+def _halves(quads: Ints, positions: Floats) -> Ints:
+    """Both triangles of each face, (q, 6), cut along its shorter diagonal."""
+    a, b, c, d = quads.T
+    across = [np.linalg.norm(positions[p] - positions[q], axis=1) for p, q in ((a, c), (b, d))]
+    first = across[0] <= across[1] * (1 + 1e-9)
+    return np.where(first[:, None], np.stack([a, b, c, a, c, d], 1), np.stack([a, b, d, b, c, d], 1))
 
 
 def restore_volumes(
@@ -269,26 +273,31 @@ def restore_volumes(
     return result, left
 
 
-def set_back_crossings(faces: VoxelFaces, positions: Floats, stairs: Floats, bodies: Collection[int]) -> Ints:
-    """Move corners half-way back to the stairs, in place, until no surface crosses itself; return which moved, sorted.
+def set_back_crossings(faces: VoxelFaces, positions: Floats, stairs: Floats) -> Ints:
+    """Move corners half-way back to the stairs, in place, until no wall crosses another; return which moved, sorted.
 
     Stairs never cross, so this ends well, as a rule after a round or two; after ten rounds the corners go all the way.
+    After the first round only what lies near the corners that have just moved is looked at.
     """
+    from scipy.spatial import cKDTree
+
     from fem_spall.crack.crossings import crossing_faces
 
     moved = np.zeros(len(positions), dtype=bool)
-    crossing, attempt = list(bodies), 0
-    while crossing:
-        left = []
-        for body in crossing:
-            triangles = body_faces(faces, positions, body)
-            pairs = crossing_faces(positions, triangles)
-            if len(pairs):
-                back = np.unique(triangles[pairs])
-                back = np.unique(triangles[np.isin(triangles, back).any(axis=1)])  # and the corners round them
-                positions[back] = (positions[back] + stairs[back]) / 2 if attempt < 10 else stairs[back]
-                moved[back] = True
-                left.append(body)
-        attempt += 1
-        crossing = list(bodies) if left and attempt < 40 else []  # corners are shared: look at all again
+    looked = np.arange(len(faces.quads))
+    for attempt in range(40):
+        triangles = _halves(faces.quads[looked], positions).reshape(-1, 3)
+        pairs = crossing_faces(positions, triangles)
+        if len(pairs) == 0:
+            break
+        back = np.isin(np.arange(len(positions)), triangles[pairs])
+        back[triangles[back[triangles].any(axis=1)]] = True  # and the corners round them
+        positions[back] = (positions[back] + stairs[back]) / 2 if attempt < 10 else stairs[back]
+        moved |= back
+        corners = positions[faces.quads]
+        widths = [np.linalg.norm(corners - np.roll(corners, by, axis=1), axis=2).max() for by in (1, 2)]
+        longest = float(max(widths))
+        # Whatever now crosses has a moved corner on one of its two faces.
+        far = cKDTree(positions[back]).query(corners.mean(axis=1), distance_upper_bound=2 * longest)[0]
+        looked = np.flatnonzero(np.isfinite(far))
     return np.flatnonzero(moved)

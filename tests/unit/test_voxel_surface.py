@@ -141,7 +141,7 @@ def test_walls_that_cross_themselves_are_set_back() -> None:
     placed, _ = restore_volumes(faces, smooth(faces, faces.corners, 8), {1: float(voxels.sum())}, 0.25)
     assert len(crossing_faces(placed, body_faces(faces, placed, 1))), "nothing crosses: the test shows nothing"
     before = placed.copy()
-    moved = set_back_crossings(faces, placed, faces.corners, [1])
+    moved = set_back_crossings(faces, placed, faces.corners)
     assert len(crossing_faces(placed, body_faces(faces, placed, 1))) == 0
     assert 0 < len(moved) < len(placed)
     assert np.array_equal(np.flatnonzero((before != placed).any(axis=1)), moved)
