@@ -218,6 +218,15 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
         by_voltage = {"ohm": 1.0, "ohm*m^2": e.cross_section, "m": -e.sigma * e.cross_section}[unit] / current
         goal = {"voltage": by_voltage} if e.solution.problem.imposed else {"conductance": -resistance * by_voltage}
         yield Metric(name, definition, unit, value, gradient=goal)
+    if not e.case.electrolyte.conductivity.uniform:
+        effective = e.height / (e.cross_section * resistance)
+        slope = (
+            {"voltage": -effective / voltage} if e.solution.problem.imposed else {"conductance": effective / current}
+        )
+        yield Metric(
+            "effective_conductivity", "σ_eff = H I/(A V): the conductivity of a uniform electrolyte that would pass as "
+            "much", "S/m", effective, gradient=slope,
+        )  # fmt: skip
 
 
 def _crack(e: Evaluation) -> Iterator[Metric]:
@@ -348,7 +357,7 @@ def _raw(e: Evaluation) -> Iterator[Metric]:
 
 
 def _edges(e: Evaluation) -> Iterator[Metric]:
-    yield from intensity_figures(e.edges, e.case.metrics.tip_radius)
+    yield from intensity_figures(e.edges, e.case.metrics.tip_radius, e.case.electrolyte.conductivity.uniform)
 
 
 FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (

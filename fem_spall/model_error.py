@@ -125,6 +125,8 @@ def _no_rule(case: Case, record: dict[str, Any]) -> str:
     laws = {electrodes.plating.interface.kind, electrodes.counter.interface.kind}
     if laws | {crack.interface.kind for crack in case.cracks} != {"fixed_potential"}:
         return "the rule is for lithium without interfacial resistance"
+    if not case.electrolyte.conductivity.uniform:
+        return "the rule is for an electrolyte of one conductivity"
     tensor = case.electrolyte.conductivity.tensor()
     if not np.allclose(tensor, tensor[0, 0] * np.eye(3), rtol=1e-12, atol=0):
         return "the rule is for an isotropic electrolyte"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fem_spall.adapt import Solved
 from fem_spall.case import Case
 from fem_spall.metrics import Evaluation
+from fem_spall.power_by_part import PartPower
 from fem_spall.solve import Solution
 
 __all__ = ["record_solution"]
 
 
-def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
+def record_solution(
+    case: Case, state: Solved, geometry: dict[str, float], parts: Sequence[PartPower] = ()
+) -> dict[str, Any]:
     """Return figures, currents, balances and mesh of a solved case, as they stand in ``result.json``; rank 0.
 
-    ``geometry`` are the volumes, m^3.
+    ``geometry`` are the volumes, m^3, ``parts`` what each part of the electrolyte dissipates.
     """
     e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
@@ -55,11 +59,14 @@ def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> di
             "charge": sum(value[0] for value in e.currents.values()) / scale,
             "energy": solution.bulk_power / solution.surface_power - 1,
             "advance": (solution.height_moment - solution.boundary_moment) / moment,
+            **({"electrolyte_parts": sum(part.power for part in parts) / solution.bulk_power - 1} if parts else {}),
             **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
             **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
         },
         "interfaces": _interfaces(e),
         **({"dissipation": power} if power is not None else {}),
+        **({"electrolyte_parts": {part.name: {"volume": part.volume, "power": part.power} for part in parts}}
+           if parts else {}),
         "phi_min": solution.phi_range[0] + plating,
         "phi_max": solution.phi_range[1] + plating,
         "conductance_over_sigma": e.total_current / e.voltage / e.sigma if e.voltage else None,

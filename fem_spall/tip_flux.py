@@ -48,8 +48,10 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     if not cracks:
         return None
     problem, comm = solution.problem, solution.problem.mesh.comm
+    varied = ["the conductivity differs from place to place"] if problem.cells is not None else []
     radii = {crack.name: float(getattr(crack, "tip_radius", 0.0)) for crack in cracks}
     faults = [
+        *varied,
         *(f"crack {c.name} is a reconstructed surface" for c in cracks if not isinstance(c, AnalyticCrack)),
         *(f"crack {c.name} has a sharp edge" for c in cracks if isinstance(c, AnalyticCrack) and not radii[c.name]),
         *(f"the potential along crack {c.name} varies" for c in cracks if c.interface.kind == "exact_potential"),

@@ -20,8 +20,10 @@ PACKAGE = ROOT / "fem_spall"
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source", "kernels"),
-    ("electrolyte", "boundary"),
-    ("crack.",),
+    ("conductivity", "boundary"),
+    ("crack.", "inclusion"),
+    ("microstructure",),
+    ("electrolyte",),
     ("case", "benchmark"),
     ("case_schema",),
     ("case_file",),
@@ -38,7 +40,7 @@ LAYERS = (
     ("system",),
     ("kinetics",),
     ("solve",),
-    ("equilibrate", "surface_flux", "forces", "tip_flux", "leaking"),
+    ("equilibrate", "surface_flux", "forces", "tip_flux", "leaking", "power_by_part"),
     ("edges", "metric"),
     ("intensity",),
     ("edge_figures",),
@@ -68,6 +70,7 @@ FINITE_ELEMENTS = {
     "solve",
     "forces",
     "leaking",
+    "power_by_part",
     "tip_flux",
     "equilibrate",
     "output.fields",
@@ -258,5 +261,6 @@ def test_every_kind_is_listed() -> None:
     assert listed["cracks"] == cracks
     laws = listed["interface of a crack or an electrode"] | listed["walls, the other faces of the block"]
     assert laws == kinds_in("boundary")
-    assert listed["electrolyte.conductivity"] == kinds_in("electrolyte")
+    assert listed["electrolyte.conductivity"] == kinds_in("conductivity", "microstructure")
+    assert listed["part of the electrolyte"] == kinds_in("inclusion")
     assert listed["solution of exact_potential"] == set(POTENTIALS)
