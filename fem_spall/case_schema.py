@@ -27,6 +27,7 @@ def kinds() -> list[Part]:
     crack = resolve(top["cracks"])["items"]
     groups = {
         "cracks": crack,
+        "regions": resolve(top["regions"])["items"],
         "interface of a crack or an electrode": child(next(iter(members(crack).values())), "interface"),
         "walls, the other faces of the block": resolve(top["walls"])["additionalProperties"],
         "electrolyte.conductivity": (conductivity := child(top["electrolyte"], "conductivity")),

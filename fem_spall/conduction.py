@@ -143,6 +143,9 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
     for crack in case.cracks:
         if crack.contents == "lithium":
             laws[crack.name] = (crack.interface, 0.0, crack.name)
+    for region in case.regions:
+        _, potential, role = laws[case.surface_of(region)]
+        laws[region.name] = (region.interface, potential, role)
     fixed: dict[str, Values] = {}
     contact: dict[str, tuple[Any, float]] = {}
     offset: dict[str, Any] = {}

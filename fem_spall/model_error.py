@@ -123,7 +123,7 @@ def _no_rule(case: Case, record: dict[str, Any]) -> str:
         return "the side walls are not insulating, so there is no lattice of mirror images"
     electrodes = case.electrodes
     laws = {electrodes.plating.interface.kind, electrodes.counter.interface.kind}
-    if laws | {crack.interface.kind for crack in case.cracks} != {"fixed_potential"}:
+    if laws | {part.interface.kind for part in (*case.cracks, *case.regions)} != {"fixed_potential"}:
         return "the rule is for lithium without interfacial resistance"
     if not case.electrolyte.conductivity.uniform:
         return "the rule is for an electrolyte of one conductivity"

@@ -270,10 +270,12 @@ def _crack_volumes(case: Case, mesh: TaggedMesh) -> dict[str, float]:
     level = dolfinx.fem.Constant(mesh.mesh, plane)
     ds = ufl.Measure("ds", domain=mesh.mesh, subdomain_data=mesh.facet_tags)
     normal = ufl.FacetNormal(mesh.mesh)[2]
-    return {
-        crack.name: -integrate((height - level) * normal * ds(mesh.names[crack.name]), mesh.comm) * mesh.unit**3
-        for crack in case.cracks
-    }
+
+    def below(name: str) -> float:
+        own = [name, *(region.name for region in case.regions if region.on == name)]
+        return -sum(integrate((height - level) * normal * ds(mesh.names[part]), mesh.comm) for part in own)
+
+    return {crack.name: below(crack.name) * mesh.unit**3 for crack in case.cracks}
 
 
 def _broken_identity(identity: dict[str, float]) -> str | None:

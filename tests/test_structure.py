@@ -23,15 +23,16 @@ LAYERS = (
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
     ("microstructure",),
-    ("electrolyte",),
+    ("electrolyte", "region"),
     ("case", "benchmark"),
     ("case_schema",),
     ("case_file",),
     ("fenics", "mesh.arrays"),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes"),
-    ("mesh.thin", "mesh.sides"),
+    ("mesh.thin", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
+    ("mesh.cad",),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
@@ -260,6 +261,7 @@ def test_every_kind_is_listed() -> None:
     assert {"surface_file", "penny", "spall"} <= cracks
     assert listed["cracks"] == cracks
     laws = listed["interface of a crack or an electrode"] | listed["walls, the other faces of the block"]
+    assert listed["regions"] == kinds_in("region")
     assert laws == kinds_in("boundary")
     assert listed["electrolyte.conductivity"] == kinds_in("conductivity", "microstructure")
     assert listed["part of the electrolyte"] == kinds_in("inclusion")
