@@ -111,7 +111,7 @@ def _goals(e: Evaluation) -> tuple[dict[str, dict[str, NDArray[np.float64]]], bo
     for metric in e.metrics.values():
         names += [name for name in metric.gradient or {} if name not in (*names, "conductance", "voltage")]
     weights = {name: vertex_weights(e.solution, e.flux, e.goal(name)) for name in names}
-    faces = {*e.plating_names, e.case.electrodes.counter.face, *e.solution.problem.floating}
+    faces = {*e.plating_names, *e.counter_names, *e.solution.problem.floating}
     problem = e.solution.problem
     two_electrodes = e.voltage is not None and set(problem.roles) == faces and not problem.offset
     return weights, two_electrodes

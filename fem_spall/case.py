@@ -13,6 +13,7 @@ from fem_spall.electrolyte import Electrolyte
 from fem_spall.errors import CaseError
 from fem_spall.model import Model
 from fem_spall.quantity import Current, CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
+from fem_spall.region import Region, RegionKind
 
 __all__ = ["Accuracy", "Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
 
@@ -188,6 +189,7 @@ class Case(Model):
     electrodes: Electrodes
     walls: dict[Literal["-x", "+x", "-y", "+y"], WallLaw] = Field(default_factory=dict)
     cracks: Annotated[tuple[CrackKind, ...], AfterValidator(spread)] = ()
+    regions: tuple[RegionKind, ...] = ()
     mesh: Mesh
     solver: Annotated[Solver, BeforeValidator(_not_none)] = Solver()
     accuracy: Annotated[
@@ -207,6 +209,35 @@ class Case(Model):
                 raise ValueError(f"two cracks are named {name!r}. Give each its own name")
             if name in ("plating", "counter"):
                 raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> Case:
+        cracks = {crack.name: crack for crack in self.cracks}
+        taken = {"plating", "counter", *cracks}
+        for region in self.regions:
+            if region.name in taken:
+                raise ValueError(f"two surfaces are named {region.name!r}. Give the region another name")
+            taken.add(region.name)
+            stack = any(c.kind == "image_stack" and region.on.startswith(f"{c.name}_") for c in self.cracks)
+            if region.on not in ("plating", "counter", *cracks) and not stack:
+                known = ", ".join(("plating", "counter", *cracks))
+                raise ValueError(f"region {region.name!r} is on {region.on!r}, which is none of {known}. Correct 'on'")
+            crack = cracks.get(region.on)
+            if crack is not None and (crack.contents == "void" or crack.contact != "plating" or crack.kind == "sheet"):
+                raise ValueError(
+                    f"region {region.name!r} is on {region.on!r}, which must be lithium in contact with the plating "
+                    "electrode and no sheet. Leave the region out"
+                )
+        if self.electrodes.counter.drive is not None and any(region.on == "counter" for region in self.regions):
+            electrodes = self.electrodes
+            laws = [electrodes.plating.interface, electrodes.counter.interface]
+            laws += [part.interface for part in (*self.regions, *self.cracks)]
+            if any(law.kind in ("butler_volmer", "linear_kinetics") for law in laws):
+                raise ValueError(
+                    "a region on the counter electrode and kinetics need a given potential. Write for instance "
+                    "'potential: 50 mV' instead of the drive"
+                )
         return self
 
     @model_validator(mode="after")
@@ -257,7 +288,18 @@ class Case(Model):
         if twice := {name for name in names if names.count(name) > 1}:
             reason = f"two bodies are named {min(twice)!r}, one of them found in an image stack"
             raise CaseError(4, "cracks", reason, "give the other crack another name")
+        for region in self.regions:
+            if region.on not in ("plating", "counter", *names):
+                known = ", ".join(names)
+                raise CaseError(
+                    53, f"region {region.name}", f"is on {region.on}; the cracks are {known}", "correct 'on'"
+                )
         return self.model_copy(update={"cracks": parts})
+
+    def surface_of(self, region: Region) -> str:
+        """Name of the surface of the mesh that a region is cut from."""
+        electrodes = self.electrodes
+        return {"plating": electrodes.plating.face, "counter": electrodes.counter.face}.get(region.on, region.on)
 
     @property
     def block(self) -> Block:

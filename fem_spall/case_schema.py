@@ -27,9 +27,11 @@ def kinds() -> list[Part]:
     crack = resolve(top["cracks"])["items"]
     groups = {
         "cracks": crack,
+        "regions": resolve(top["regions"])["items"],
         "interface of a crack or an electrode": child(next(iter(members(crack).values())), "interface"),
         "walls, the other faces of the block": resolve(top["walls"])["additionalProperties"],
-        "electrolyte.conductivity": child(top["electrolyte"], "conductivity"),
+        "electrolyte.conductivity": (conductivity := child(top["electrolyte"], "conductivity")),
+        "part of the electrolyte": resolve(child(conductivity, "parts", "parts"))["items"],
     }
     listed = [
         {"group": group, "kind": kind, "about": _first_words(member), "keys": _keys(member)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from fem_spall.crack import cross_section
 from fem_spall.errors import CaseError
 from fem_spall.fenics import dolfinx, ufl
 from fem_spall.mesh.tagged import TaggedMesh
+from fem_spall.microstructure import CellConductivity, Varied
 
 __all__ = ["ConductionProblem", "formulate"]
 
@@ -48,7 +50,7 @@ class ConductionProblem:
     mesh: TaggedMesh
     degree: int
     space: Any
-    conductivity: NDArray[np.float64]  # (3, 3), divided by σ₀
+    conductivity: NDArray[np.float64]  # (3, 3), or (cells, 3, 3) of this rank's cells, divided by σ₀
     reference_conductivity: float  # σ₀, S/m
     fixed: dict[str, Values]
     contact: dict[str, tuple[Any, float]]
@@ -57,6 +59,29 @@ class ConductionProblem:
     kinetics: dict[str, tuple[ButlerVolmer, float]] = field(default_factory=dict)
     offset: dict[str, Any] = field(default_factory=dict)
     imposed: dict[str, float] = field(default_factory=dict)
+    cells: CellConductivity | None = None  # where the conductivity varies
+
+    @property
+    def by_cell(self) -> NDArray[np.float64]:
+        """Conductivity of each cell of this rank, (cells, 3, 3), divided by σ₀."""
+        return np.broadcast_to(self.conductivity, (self.mesh.mesh.topology.index_map(3).size_local, 3, 3))
+
+    @cached_property
+    def sigma(self) -> Any:
+        """The conductivity in forms: a constant, or a function that is constant in each cell."""
+        return self._tensor(self.conductivity)
+
+    @cached_property
+    def resistivity(self) -> Any:
+        """Its inverse in forms."""
+        return self._tensor(np.linalg.inv(self.conductivity))
+
+    def _tensor(self, values: NDArray[np.float64]) -> Any:
+        if values.ndim == 2:
+            return dolfinx.fem.Constant(self.mesh.mesh, values)
+        function = dolfinx.fem.Function(dolfinx.fem.functionspace(self.mesh.mesh, ("DG", 0, (3, 3))))
+        function.x.array[:] = values.ravel()  # no cell is a ghost
+        return function
 
     @property
     def current_scale(self) -> float:
@@ -87,8 +112,7 @@ class ConductionProblem:
 
     def bulk(self, phi: Any, v: Any) -> Any:
         """∫ σ∇φ·∇v dx."""
-        sigma = dolfinx.fem.Constant(self.mesh.mesh, self.conductivity)
-        return ufl.inner(ufl.dot(sigma, ufl.grad(phi)), ufl.grad(v)) * ufl.dx(domain=self.mesh.mesh)
+        return ufl.inner(ufl.dot(self.sigma, ufl.grad(phi)), ufl.grad(v)) * ufl.dx(domain=self.mesh.mesh)
 
     def contact_term(self, name: str, phi: Any, v: Any) -> Any:
         """∫ φ v / R ds over one surface with an interfacial resistance."""
@@ -106,6 +130,8 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
     """
     tensor = case.electrolyte.conductivity.tensor()
     reference = float(np.trace(tensor)) / 3
+    cells = _on_cells(case, mesh)
+    scaled = (tensor if cells is None else cells.tensors) / reference
     plating, counter = case.electrodes.plating, case.electrodes.counter
     voltage = counter.potential - plating.potential if counter.potential is not None else 1.0
     laws: dict[str, tuple[Any, float, str]] = {
@@ -117,6 +143,9 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
     for crack in case.cracks:
         if crack.contents == "lithium":
             laws[crack.name] = (crack.interface, 0.0, crack.name)
+    for region in case.regions:
+        _, potential, role = laws[case.surface_of(region)]
+        laws[region.name] = (region.interface, potential, role)
     fixed: dict[str, Values] = {}
     contact: dict[str, tuple[Any, float]] = {}
     offset: dict[str, Any] = {}
@@ -159,8 +188,36 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
         if counter.face in kinetics:
             kinetics[counter.face] = (kinetics[counter.face][0], 0.0)
     return ConductionProblem(
-        mesh, degree, space, tensor / reference, reference, fixed, contact, roles, floating, kinetics, offset, imposed
-    )
+        mesh, degree, space, scaled, reference, fixed, contact, roles, floating, kinetics, offset, imposed,
+        cells,
+    )  # fmt: skip
+
+
+def _on_cells(case: Case, mesh: TaggedMesh) -> CellConductivity | None:
+    """The conductivity of each cell of this rank, None where it is the same in all.
+
+    Raises
+    ------
+    CaseError
+        If the cells are too large for what is in them.
+    """
+    conductivity = case.electrolyte.conductivity
+    if not isinstance(conductivity, Varied):
+        return None
+    grid = mesh.mesh.geometry
+    corners = grid.x[grid.dofmaps[0][: mesh.mesh.topology.index_map(3).size_local, :4]] * mesh.unit
+    found = conductivity.on_cells(corners, case.electrolyte.size)
+    if conductivity.resolution is not None:
+        needed, what = conductivity.resolution
+        edges = corners[:, [0, 0, 0, 1, 1, 2]] - corners[:, [1, 2, 3, 2, 3, 3]]
+        volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) * (1.0 if found.share is None else found.share)
+        sums = mesh.comm.allreduce(np.array([volume @ np.linalg.norm(edges, axis=2).mean(axis=1), volume.sum()]))
+        if sums[0] > needed * sums[1]:
+            raise CaseError(
+                52, "mesh.size_max", f"must be small enough for {what}; the edges of the cells there measure "
+                f"{sums[0] / sums[1] * 1e9:.3g} nm on average", f"lower it to {needed * 1e9:.3g} nm",
+            )  # fmt: skip
+    return found
 
 
 def _refuse_sheet(mesh: TaggedMesh, name: str) -> None:

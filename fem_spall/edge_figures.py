@@ -89,8 +89,15 @@ INTENSITIES = (
 )  # fmt: skip
 
 
-def intensity_figures(study: EdgeStudy | None, tip_radius: float | None) -> Iterator[Metric]:
-    """Edge flux intensity, largest and mean, and the figures that follow from the largest."""
+def intensity_figures(study: EdgeStudy | None, tip_radius: float | None, uniform: bool = True) -> Iterator[Metric]:
+    """Edge flux intensity, largest and mean, and the figures that follow from the largest.
+
+    ``uniform`` says that the conductivity is the same everywhere, which the tubes round the edges need.
+    """
+    if not uniform:
+        why = "the conductivity differs from place to place, also within the tubes round the edges"
+        yield from (Metric(*figure, absent=why) for figure in INTENSITIES)
+        return
     found = None if study is None else study.intensity
     if found is None or not found.known.any():
         yield from (Metric(*figure, absent=_why_not(study)) for figure in INTENSITIES)

@@ -2,84 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from fem_spall.conductivity import AnisotropicConductivity, ScalarConductivity
+from fem_spall.microstructure import Grains, LabelImage, Parts
 from fem_spall.model import Model
-from fem_spall.quantity import GAS, Conductivity, MolarEnergy, PositiveLength, Temperature
+from fem_spall.quantity import Conductivity, PositiveLength
 
-__all__ = ["Activation", "AnisotropicConductivity", "Electrolyte", "ScalarConductivity"]
-
-
-class Activation(Model):
-    """Temperature dependence σ(T) = σ(T₀) exp[−E/R (1/T − 1/T₀)] of a conductivity that is given at T₀."""
-
-    energy: MolarEnergy
-    given_at: Temperature = "303.15 K"  # type: ignore[assignment]
-    temperature: Temperature
-
-    @property
-    def factor(self) -> float:
-        """σ(T)/σ(T₀)."""
-        return math.exp(-self.energy / GAS * (1 / self.temperature - 1 / self.given_at))
-
-
-class _Activated(Model):
-    """Keys that every kind of conductivity has."""
-
-    activation: Activation | None = None
-
-    @property
-    def _factor(self) -> float:
-        return 1.0 if self.activation is None else self.activation.factor
-
-
-class ScalarConductivity(_Activated):
-    """One ionic conductivity everywhere and in every direction, σ = value."""
-
-    kind: Literal["scalar"] = "scalar"
-    value: Conductivity
-
-    @field_validator("value")
-    @classmethod
-    def _positive(cls, value: float) -> float:
-        if value <= 0:
-            raise ValueError("the conductivity must be above zero. Write for instance '1 mS/cm'")
-        return value
-
-    def tensor(self) -> NDArray[np.float64]:
-        """Conductivity tensor, (3, 3) float, S/m."""
-        return self._factor * self.value * np.eye(3)
-
-
-class AnisotropicConductivity(_Activated):
-    """A constant symmetric positive-definite tensor, rows along x, y, z."""
-
-    kind: Literal["anisotropic"]
-    rows: tuple[
-        tuple[Conductivity, Conductivity, Conductivity],
-        tuple[Conductivity, Conductivity, Conductivity],
-        tuple[Conductivity, Conductivity, Conductivity],
-    ]
-
-    @field_validator("rows")
-    @classmethod
-    def _definite(cls, rows: tuple[tuple[float, ...], ...]) -> tuple[tuple[float, ...], ...]:
-        matrix = np.array(rows)
-        if not np.allclose(matrix, matrix.T, rtol=1e-12, atol=0):
-            raise ValueError("the conductivity tensor must be symmetric. Make entry (i, j) equal to entry (j, i)")
-        if np.linalg.eigvalsh(matrix).min() <= 0:
-            raise ValueError("the conductivity tensor must be positive definite. Make its principal values positive")
-        return rows
-
-    def tensor(self) -> NDArray[np.float64]:
-        """Conductivity tensor, (3, 3) float, S/m."""
-        return self._factor * np.array(self.rows)
-
+__all__ = ["Electrolyte"]
 
 #: Leaking pores are solved field by field in turn, which needs electrons to be this much slower than ions.
 SLOWER = 0.1
@@ -89,15 +22,16 @@ def _scalar_shorthand(value: object) -> object:
     return {"kind": "scalar", "value": value} if not isinstance(value, (dict, Model)) else value
 
 
+Kinds = ScalarConductivity | AnisotropicConductivity | Parts | Grains | LabelImage
+
+
 class Electrolyte(Model):
     """The block [0, x] x [0, y] x [0, z] and what it is made of."""
 
     size: tuple[PositiveLength, PositiveLength, PositiveLength]
     electronic_conductivity: Conductivity | None = None  # for leaking pores
     conductivity: Annotated[
-        ScalarConductivity | AnisotropicConductivity,
-        Field(discriminator="kind"),
-        BeforeValidator(_scalar_shorthand, json_schema_input_type=str | ScalarConductivity | AnisotropicConductivity),
+        Kinds, Field(discriminator="kind"), BeforeValidator(_scalar_shorthand, json_schema_input_type=str | Kinds)
     ]
 
     @model_validator(mode="after")

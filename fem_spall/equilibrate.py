@@ -56,8 +56,7 @@ class Equilibrator:
         self._lowest = dolfinx.fem.functionspace(self.mesh, element("RT", "tetrahedron", 1))
         self._scalars = dolfinx.fem.functionspace(self.mesh, element("DG", "tetrahedron", degree - 1))
         self._constants = dolfinx.fem.functionspace(self.mesh, element("DG", "tetrahedron", 0))
-        self._sigma = dolfinx.fem.Constant(self.mesh, system.problem.conductivity)
-        self._resistivity = dolfinx.fem.Constant(self.mesh, np.linalg.inv(system.problem.conductivity))
+        self._sigma, self._resistivity = system.problem.sigma, system.problem.resistivity
         topology = self.mesh.topology
         self.cells = topology.index_map(3).size_local
         topology.create_connectivity(2, 3)
@@ -117,12 +116,16 @@ class Equilibrator:
         return self._upper * flux[0] + (1 - self._upper) * flux[1]
 
     def _mean_of_sides(self, phi: Any) -> list[Any]:
-        """−σ∇φ with the mean normal flux on each facet; a second function where sheets have two faces."""
+        """−σ∇φ with the mean normal flux on each facet; a second function where sheets have two faces.
+
+        Sides count in inverse proportion to their conductivity, so that a good conductor, whose flux has the larger
+        error, does not spoil that of a poor one.
+        """
         sides = self._either_side(phi)
         mean = dolfinx.fem.Function(self._space)
-        mean.x.array[:] = (sides[0].x.array + sides[1].x.array) / 2
+        mean.x.array[:] = sum(side.x.array * weight for side, weight in zip(sides, self._weights, strict=True))
         count = dolfinx.la.vector(mean.x.index_map, 1)
-        count.array[:] = 1.0
+        count.array[:] = sum(self._weights)
         for vector in (mean.x, count):
             vector.scatter_reverse(dolfinx.la.InsertMode.add)
             vector.scatter_forward()
@@ -135,6 +138,18 @@ class Equilibrator:
             side.x.array[:] = mean.x.array
             side.x.array[own] = kept
         return sides
+
+    @cached_property
+    def _weights(self) -> list[NDArray[np.float64]]:
+        """Inverse conductivity of the last and of the first cell at each unknown of the flux."""
+        if self.problem.conductivity.ndim == 2:
+            return [np.full(len(dolfinx.fem.Function(self._space).x.array), 0.5)] * 2
+        unknowns = self._space.dofmap.list[: self.cells]
+        values = np.repeat(3 / np.trace(self.problem.by_cell, axis1=1, axis2=2), unknowns.shape[1])
+        result = [dolfinx.fem.Function(self._space).x.array for _ in range(2)]
+        result[0][unknowns.ravel()[::-1]] = values[::-1]
+        result[1][unknowns.ravel()] = values
+        return result
 
     def _either_side(self, phi: Any) -> list[Any]:
         """−σ∇φ with the normal flux of the last and of the first cell at each facet."""
@@ -323,7 +338,7 @@ class _Nonconforming:
         inverse = np.linalg.inv(edges)
         slopes = -3 * np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
         volume = np.abs(np.linalg.det(edges)) / 6
-        self._stiffness = np.einsum("c,cid,de,cje->cij", volume, slopes, problem.conductivity, slopes, optimize=True)
+        self._stiffness = np.einsum("c,cid,cde,cje->cij", volume, slopes, problem.by_cell, slopes, optimize=True)
         index_map = space.dofmap.index_map
         fixed = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
         fixed[dolfinx.fem.locate_dofs_topological(space, 2, parent.given_facets)] = True

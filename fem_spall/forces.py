@@ -23,9 +23,8 @@ def material_forces(solution: Solution) -> NDArray[np.float64]:
     problem, mesh = solution.problem, solution.problem.mesh.mesh
     space = dolfinx.fem.functionspace(mesh, ("Lagrange", 1))
     direction = dolfinx.fem.Constant(mesh, np.zeros(3))
-    sigma = dolfinx.fem.Constant(mesh, problem.conductivity)
     field, slope = ufl.grad(solution.phi), ufl.grad(ufl.TestFunction(space))
-    flow = ufl.dot(sigma, field)
+    flow = ufl.dot(problem.sigma, field)
     form = compile_form(
         (ufl.dot(field, flow) * ufl.dot(slope, direction) - 2 * ufl.dot(flow, slope) * ufl.dot(field, direction))
         * ufl.dx(domain=mesh)

@@ -122,11 +122,11 @@ static double form(const double *s, const double *a, const double *b)
          + a[2] * (s[2] * b[0] + s[4] * b[1] + s[5] * b[2]);
 }
 
-/* Geometry of each cell, (batches, 6, W), from its first four nodes; sigma is 00 01 02 11 12 22.  ``largest`` is how
-   far the other nodes may be from the middles of the edges, over the longest edge; cells beyond it are marked 1 in
+/* Geometry of each cell, (batches, 6, W), from its first four nodes; sigma is 00 01 02 11 12 22, of all cells if
+   ``step`` is 0, of each cell one after the other if it is 6.  ``largest`` is how far the other nodes may be from the middles of the edges, over the longest edge; cells beyond it are marked 1 in
    ``curved`` and get zeros.  Nodes 4 to 9 lie on the edges in basix's order. */
 void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double *points, const double *sigma,
-              double largest, REAL *out, uint8_t *curved)
+              int64_t step, double largest, REAL *out, uint8_t *curved)
 {
     static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
     static const int row[6] = {0, 0, 0, 1, 1, 2}, column[6] = {0, 1, 2, 1, 2, 2};
@@ -150,14 +150,14 @@ void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double 
         double n[3][3], determinant = cofactors(p, n);
         double factor = bent ? 0 : 1 / (120 * fabs(determinant));
         for (int k = 0; k < 6; k++)
-            out[c / W * 6 * W + k * W + c % W] = (REAL)(factor * form(sigma, n[row[k]], n[column[k]]));
+            out[c / W * 6 * W + k * W + c % W] = (REAL)(factor * form(sigma + step * c, n[row[k]], n[column[k]]));
     }
 }
 
 /* The flux -S grad u of straight-sided cells in reference coordinates (contravariant, Piola), at the four vertices:
-   (cells, 3, 4).  u has ten values a cell. */
+   (cells, 3, 4).  u has ten values a cell; sigma and step as above. */
 void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *points, const double *sigma,
-            const int32_t *unknowns, const REAL *x, REAL *out)
+            int64_t step, const int32_t *unknowns, const REAL *x, REAL *out)
 {
     for (int64_t c = 0; c < cells; c++, out += 12) {
         const double *p[4];
@@ -169,7 +169,7 @@ void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *p
         gradients(u, g);
         for (int i = 0; i < 3; i++) {
             double row[3];
-            for (int j = 0; j < 3; j++) row[j] = -form(sigma, n[i], n[j]) / determinant;
+            for (int j = 0; j < 3; j++) row[j] = -form(sigma + step * c, n[i], n[j]) / determinant;
             for (int v = 0; v < 4; v++)
                 out[4 * i + v] = (REAL)(row[0] * g[0][v][0] + row[1] * g[1][v][0] + row[2] * g[2][v][0]);
         }

@@ -30,8 +30,8 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-share
 SIGNATURES = {
     "stiffness": "inrrr",
     "stored": "innrrr",
-    "geometry": "iniddDrb",
-    "fluxes": "iniddnrr",
+    "geometry": "iniddiDrb",
+    "fluxes": "iniddinrr",
     "diagonal": "inrr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",

@@ -152,6 +152,10 @@ class _Electronic:
         behind |= {c.name: c.interface for c in case.cracks if c.contents == "lithium" and c.contact == "plating"}
         potentials: dict[str, float] = {str(name): 0.0 for name, law in behind.items() if law.kind != "no_flux"}
         potentials[electrodes.counter.face] = voltage
+        potentials |= {
+            region.name: voltage if region.on == "counter" else 0.0
+            for region in case.regions if region.interface.kind != "no_flux"
+        }  # fmt: skip
         floating = [name for name in ionic.floating if name not in ionic.imposed]
         self.names, self.ratio = tuple(names), value / ionic.reference_conductivity
         fixed: dict[str, Any] = {name: _constant(v) for name, v in potentials.items()}

@@ -66,10 +66,11 @@ class Stiffness:
         geometry = np.zeros((-(-self.cells // LANES), 6, LANES))
         curved = np.zeros(self.cells, dtype=np.uint8)
         nodes = mesh.geometry.dofmaps[0][: self.cells]
-        sigma = problem.conductivity[np.triu_indices(3)]
-        run("geometry", self.cells, nodes, nodes.shape[1], mesh.geometry.x, sigma, STRAIGHT, geometry, curved)
+        self._sigma = np.ascontiguousarray(problem.conductivity[..., *np.triu_indices(3)])
+        sigma = self._sigma, 6 * (self._sigma.ndim - 1)
+        run("geometry", self.cells, nodes, nodes.shape[1], mesh.geometry.x, *sigma, STRAIGHT, geometry, curved)
         self.curved = np.nonzero(curved)[0].astype(np.int32)
-        matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.conductivity)
+        matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.by_cell[self.curved])
         self.contact = {name: self._contact(name) for name in problem.contact}
         self._double = _Cells(run, geometry, matrices, list(self.contact.values()))
 
@@ -118,9 +119,8 @@ class Stiffness:
         """−σ∇φ of straight-sided cells at the four vertices in reference coordinates, contravariant, (cells, 3, 4)."""
         mesh, result = self.problem.mesh.mesh, np.empty((self.cells, 3, 4))
         nodes = mesh.geometry.dofmaps[0][: self.cells]
-        sigma = self.problem.conductivity[np.triu_indices(3)]
-        place = nodes, nodes.shape[1], mesh.geometry.x
-        self._double.run("fluxes", self.cells, *place, sigma, self.unknowns, potential, result)
+        place = nodes, nodes.shape[1], mesh.geometry.x, self._sigma, 6 * (self._sigma.ndim - 1)
+        self._double.run("fluxes", self.cells, *place, self.unknowns, potential, result)
         return result
 
     def diagonal(self) -> Floats:
@@ -144,7 +144,7 @@ class Stiffness:
 
 
 def _curved_matrices(points: Floats, nodes: NDArray[np.int32], sigma: Floats) -> Floats:
-    """Upper triangles, (k, 55), of the element matrices of cells with ten nodes (k, 10)."""
+    """Upper triangles, (k, 55), of the element matrices of cells with ten nodes (k, 10) and conductivity (k, 3, 3)."""
     if not len(nodes):
         return np.empty((0, 55))
     element = basix.create_element(
@@ -160,7 +160,7 @@ def _curved_matrices(points: Floats, nodes: NDArray[np.int32], sigma: Floats) ->
         inverse = np.linalg.inv(jacobian)
         weight = weights * np.abs(np.linalg.det(jacobian))
         gradients = np.einsum("cqid,iqn->cqnd", inverse, slopes, optimize=True)
-        weighted = np.einsum("cqnd,de,cq->cqne", gradients, sigma, weight, optimize=True)
+        weighted = np.einsum("cqnd,cde,cq->cqne", gradients, sigma[chunk], weight, optimize=True)
         whole = np.einsum("cqnd,cqmd->cnm", weighted, gradients, optimize=True)
         result[chunk] = whole[:, *upper]
     return result

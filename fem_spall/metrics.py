@@ -57,13 +57,24 @@ class Evaluation:
 
     @property
     def plating_names(self) -> tuple[str, ...]:
-        """Surfaces of the plating lithium: the flat electrode and the cracks."""
-        return tuple(n for n in (self.case.electrodes.plating.face, *self.crack_names) if n in self.currents)
+        """Surfaces of the plating lithium: the flat electrode and the cracks, with all regions on them."""
+        flat = self.parts_of(self.case.electrodes.plating.face)
+        return tuple(n for n in (*flat, *self.crack_names) if n in self.currents)
+
+    @property
+    def counter_names(self) -> tuple[str, ...]:
+        """Surfaces of the counter electrode: its face and the regions on it."""
+        return tuple(n for n in self.parts_of(self.case.electrodes.counter.face) if n in self.currents)
+
+    def parts_of(self, surface: str) -> tuple[str, ...]:
+        """A surface and the regions on it."""
+        return surface, *(region.name for region in self.case.regions if self.case.surface_of(region) == surface)
 
     @property
     def crack_names(self) -> tuple[str, ...]:
-        """Names of the cracks whose lithium is part of the plating electrode."""
-        return tuple(c.name for c in self.case.cracks if c.contents == "lithium" and c.contact == "plating")
+        """Surfaces of the cracks whose lithium is part of the plating electrode, with all regions on them."""
+        cracks = (c.name for c in self.case.cracks if c.contents == "lithium" and c.contact == "plating")
+        return tuple(part for crack in cracks for part in self.parts_of(crack) if part in self.currents)
 
     @property
     def total_current(self) -> float:
@@ -73,16 +84,17 @@ class Evaluation:
     def goal(self, name: str) -> NDArray[np.float64]:
         """Weights (k, 3) of the current density at the corners of the facets of :attr:`flux` in a linear goal.
 
-        ``total`` is the current into the plating lithium and ``crack`` that into the cracks, A; ``fef_r…`` is the
-        ball mean of that figure and ``tip`` the mean about the hottest vertex, A/m^2.
+        ``total`` is the current into the plating lithium, ``crack`` that into the cracks and ``region NAME`` that into
+        a region, A; ``fef_r…`` is the ball mean of that figure and ``tip`` the mean about the hottest vertex, A/m^2.
         """
         if name == "tip":
             place = self.tip.place if self.tip is not None else None
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.crack_names])
             hats = np.where((own[:, None]) & (self.flux.facets[:, :3] == self._vertex(place)), self.flux.hats, 0.0)
             return np.asarray(hats / hats.sum() * (1.0 if self.total_current >= 0 else -1.0))
-        if name in ("total", "crack"):
-            names = self.plating_names if name == "total" else self.crack_names
+        if name in ("total", "crack") or name.startswith("region "):
+            groups = {"total": self.plating_names, "crack": self.crack_names}
+            names = groups.get(name, (name.removeprefix("region "),))
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in names])
             return np.where(own[:, None], self.flux.hats, 0.0)
         result = np.zeros(self.flux.density.shape)
@@ -165,15 +177,16 @@ class Evaluation:
     @property
     def voltage(self) -> float | None:
         """Potential of the counter over the plating electrode, V, if it has one."""
-        face = self.case.electrodes.counter.face
-        if face in self.solution.problem.imposed:
+        problem, face = self.solution.problem, self.case.electrodes.counter.face
+        if face in problem.imposed:
             return float(self.solution.lithium.floating[face][0])
-        if face in self.solution.problem.contact:
-            return self.solution.problem.contact[face][1] * self.solution.factor
-        law = self.case.electrodes.counter.interface
-        if face not in self.solution.problem.fixed or law.kind == "exact_potential":
+        if self.case.electrodes.counter.interface.kind == "exact_potential":
             return None
-        return float(self.solution.problem.fixed[face](np.zeros((3, 1)))[0]) * self.solution.factor
+        for name in self.counter_names:
+            if name in problem.contact:
+                return problem.contact[name][1] * self.solution.factor
+            return float(problem.fixed[name](np.zeros((3, 1)))[0]) * self.solution.factor
+        return None
 
 
 def _cell(e: Evaluation) -> Iterator[Metric]:
@@ -218,6 +231,15 @@ def _cell(e: Evaluation) -> Iterator[Metric]:
         by_voltage = {"ohm": 1.0, "ohm*m^2": e.cross_section, "m": -e.sigma * e.cross_section}[unit] / current
         goal = {"voltage": by_voltage} if e.solution.problem.imposed else {"conductance": -resistance * by_voltage}
         yield Metric(name, definition, unit, value, gradient=goal)
+    if not e.case.electrolyte.conductivity.uniform:
+        effective = e.height / (e.cross_section * resistance)
+        slope = (
+            {"voltage": -effective / voltage} if e.solution.problem.imposed else {"conductance": effective / current}
+        )
+        yield Metric(
+            "effective_conductivity", "σ_eff = H I/(A V): the conductivity of a uniform electrolyte that would pass as "
+            "much", "S/m", effective, gradient=slope,
+        )  # fmt: skip
 
 
 def _crack(e: Evaluation) -> Iterator[Metric]:
@@ -238,7 +260,8 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
     definition = "crack current / j0: the flat electrode that would draw as much"
     yield Metric("capture_area", definition, "m^2", capture, gradient=gradient)
     plating = e.case.electrodes.plating.face
-    flat = e.flux.only((plating,)).area if plating in e.flux.names else e.cross_section
+    on_face = tuple(name for name in e.parts_of(plating) if name in e.flux.names)
+    flat = e.flux.only(on_face).area if plating in e.flux.names else e.cross_section
     opening = e.cross_section - flat
     definition = "capture area / projected opening of the cracks in the plating face"
     if any(crack.kind == "interface_file" for crack in e.case.cracks) or opening <= 1e-9 * e.cross_section:
@@ -247,6 +270,29 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
     else:
         gradient = {name: slope / opening for name, slope in gradient.items()}
         yield Metric("capture_ratio", definition, "1", capture / opening, gradient=gradient)
+
+
+def _regions(e: Evaluation) -> Iterator[Metric]:
+    for region in e.case.regions:
+        name, goal = region.name, f"region {region.name}"
+        if name not in e.currents:
+            continue
+        current, least, most = e.currents[name]
+        area = e.flux.only((name,)).area
+        yield Metric(
+            f"region_{name}_current", f"current into the lithium through the region {name} of {region.on}; the rim "
+            "that it shares with others of one potential is divided by area", "A", current, bounds=(least, most),
+            gradient={goal: 1.0},
+        )  # fmt: skip
+        share = current / e.total_current
+        yield Metric(
+            f"region_{name}_current_share", f"current of {name} / total current", "1", share,
+            gradient={goal: 1 / e.total_current, "total": -share / e.total_current},
+        )  # fmt: skip
+        yield Metric(
+            f"region_{name}_mean_density", f"current of {name} / its area, {area * 1e12:.4g} um^2 as meshed", "A/m^2",
+            current / area, gradient={goal: 1 / area},
+        )  # fmt: skip
 
 
 def _distribution(e: Evaluation) -> Iterator[Metric]:
@@ -348,12 +394,13 @@ def _raw(e: Evaluation) -> Iterator[Metric]:
 
 
 def _edges(e: Evaluation) -> Iterator[Metric]:
-    yield from intensity_figures(e.edges, e.case.metrics.tip_radius)
+    yield from intensity_figures(e.edges, e.case.metrics.tip_radius, e.case.electrolyte.conductivity.uniform)
 
 
 FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (
     _cell,
     _crack,
+    _regions,
     _tip,
     _point,
     _edges,

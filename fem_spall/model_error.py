@@ -123,8 +123,10 @@ def _no_rule(case: Case, record: dict[str, Any]) -> str:
         return "the side walls are not insulating, so there is no lattice of mirror images"
     electrodes = case.electrodes
     laws = {electrodes.plating.interface.kind, electrodes.counter.interface.kind}
-    if laws | {crack.interface.kind for crack in case.cracks} != {"fixed_potential"}:
+    if laws | {part.interface.kind for part in (*case.cracks, *case.regions)} != {"fixed_potential"}:
         return "the rule is for lithium without interfacial resistance"
+    if not case.electrolyte.conductivity.uniform:
+        return "the rule is for an electrolyte of one conductivity"
     tensor = case.electrolyte.conductivity.tensor()
     if not np.allclose(tensor, tensor[0, 0] * np.eye(3), rtol=1e-12, atol=0):
         return "the rule is for an isotropic electrolyte"

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fem_spall.adapt import Solved
 from fem_spall.case import Case
+from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.metrics import Evaluation
+from fem_spall.power_by_part import PartPower
 from fem_spall.solve import Solution
 
 __all__ = ["record_solution"]
 
 
-def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> dict[str, Any]:
+def record_solution(
+    case: Case, state: Solved, geometry: dict[str, float], parts: Sequence[PartPower] = ()
+) -> dict[str, Any]:
     """Return figures, currents, balances and mesh of a solved case, as they stand in ``result.json``; rank 0.
 
-    ``geometry`` are the volumes, m^3.
+    ``geometry`` are the volumes, m^3, ``parts`` what each part of the electrolyte dissipates.
     """
     e, other, metrics = state.evaluation, state.other, state.metrics
     assert e is not None
     solution, problem = e.solution, e.solution.problem
-    counter = e.currents.get(case.electrodes.counter.face, (0.0, 0.0, 0.0))[0]
+    counter = sum(e.currents[name][0] for name in e.counter_names)
     scale = max(abs(value[0]) for value in e.currents.values())
     moment = abs(e.total_current) * e.height or 1.0
     plating = case.electrodes.plating.potential
     cracks = {
-        name: {
-            "current": e.currents[name][0],
-            "share": e.currents[name][0] / e.total_current,
-            **_potentials(solution, name, plating),
-            "area": e.flux.only((name,)).area,
+        crack.name: {
+            "current": current,
+            "share": current / e.total_current,
+            **_potentials(solution, crack.name, plating),
+            "area": e.flux.only(parts_of).area,
         }
-        for name in (*e.crack_names, *(n for n in problem.floating if n not in problem.imposed))
+        for crack in case.cracks
+        if (parts_of := tuple(name for name in e.parts_of(crack.name) if name in e.currents))
+        for current in [sum(e.currents[name][0] for name in parts_of)]
     }
     arrays = problem.mesh.arrays
     assert arrays is not None
-    laws = (case.electrodes.plating.interface, *case.walls.values(), *(crack.interface for crack in case.cracks))
+    surfaces = (case.electrodes.plating, *case.cracks, *case.regions)
+    laws = (*case.walls.values(), *(surface.interface for surface in surfaces))
     plain = bool(e.voltage) and all(law.kind != "exact_potential" for law in laws)
     power = _dissipation(e) if plain else None
     return {
@@ -55,11 +63,18 @@ def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> di
             "charge": sum(value[0] for value in e.currents.values()) / scale,
             "energy": solution.bulk_power / solution.surface_power - 1,
             "advance": (solution.height_moment - solution.boundary_moment) / moment,
+            **({"electrolyte_parts": sum(part.power for part in parts) / solution.bulk_power - 1} if parts else {}),
             **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
             **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
         },
         "interfaces": _interfaces(e),
+        **({"regions": _regions(e)} if case.regions else {}),
         **({"dissipation": power} if power is not None else {}),
+        **(
+            {"electrolyte_parts": {part.name: {"volume": part.volume, "power": part.power} for part in parts}}
+            if parts
+            else {}
+        ),
         "phi_min": solution.phi_range[0] + plating,
         "phi_max": solution.phi_range[1] + plating,
         "conductance_over_sigma": e.total_current / e.voltage / e.sigma if e.voltage else None,
@@ -128,6 +143,23 @@ def _interfaces(e: Evaluation) -> dict[str, dict[str, float]]:
     return found
 
 
+def _regions(e: Evaluation) -> dict[str, dict[str, Any]]:
+    """Current, area as meshed and as asked for, and mean density of each region, SI; its figures have the errors."""
+    arrays = e.solution.problem.mesh.arrays
+    assert arrays is not None
+    given = arrays.info.get("region_areas_m2", {})
+    found = {}
+    for region in e.case.regions:
+        corners = arrays.points[arrays.facets[arrays.tags == arrays.names[region.name], :3]] * arrays.unit
+        own = e.flux.only((region.name,)).area if region.name in e.flux.names else float(triangle_areas(corners).sum())
+        current = e.currents.get(region.name, (0.0, 0.0, 0.0))[0]
+        found[region.name] = {
+            "on": region.on, "kind": region.kind, "current": current, "share": current / e.total_current, "area": own,
+            "given_area": given.get(region.name), "mean_density": current / own,
+        }  # fmt: skip
+    return found
+
+
 def _dissipation(e: Evaluation) -> dict[str, Any]:
     """Power in the electrolyte and in each interface, and what the electrodes supply, W."""
     solution, problem = e.solution, e.solution.problem
@@ -135,7 +167,7 @@ def _dissipation(e: Evaluation) -> dict[str, Any]:
     for name, (value, _, _) in e.currents.items():
         if name in problem.floating and name not in problem.imposed:
             potential = 0.0  # no net current
-        elif name == e.case.electrodes.counter.face:
+        elif name in e.counter_names:
             potential = e.voltage or 0.0
         else:
             potential = 0.0

@@ -38,7 +38,7 @@ class Solution:
     bulk_power: float  # ∫ σ|∇φ|² dx, W
     surface_power: float  # −Σ φ_i R_i, W
     height_moment: float  # Σ z_i R_i, A m
-    boundary_moment: float  # −∮ φ (σn)_z ds, A m
+    boundary_moment: float  # −∮ φ (σn)_z ds = −∫ (σ∇φ)_z dx, A m
     phi_range: tuple[float, float]
     interface_moment: dict[str, float]  # Σ φ_i R_i of each surface with a resistance, W
     isolated_current: float = 0.0  # largest net current into an isolated body, A
@@ -117,8 +117,10 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     }
     sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height).sum()]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
-    sigma = dolfinx.fem.Constant(problem.mesh.mesh, problem.conductivity)
-    boundary = integrate(phi * ufl.dot(sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
+    if problem.cells is None:
+        boundary = integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
+    else:  # ∮ φ (σn)_z ds = ∫ (σ∇φ)_z dx only where σ is constant
+        boundary = integrate(ufl.dot(problem.sigma, ufl.grad(phi))[2] * ufl.dx(domain=problem.mesh.mesh), comm)
     values = phi.x.array[:owned]
     net = [
         float(np.abs(system.net_currents(phi, lithium, name)).max())

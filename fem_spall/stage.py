@@ -34,6 +34,7 @@ from fem_spall.output.fields import write_surface, write_volume
 from fem_spall.output.files import atomic_text
 from fem_spall.output.msh import write_mesh
 from fem_spall.polarisation import polarisation_curve, polarisation_table
+from fem_spall.power_by_part import power_by_part, power_table
 from fem_spall.progress import Progress, Silent
 from fem_spall.record import record_solution
 from fem_spall.solve import Solution, solve
@@ -95,6 +96,7 @@ def solve_stage(
     clock = time.perf_counter()
     progress.stage("figures of merit")
     record, failure = None, None
+    parts = power_by_part(state.solution)
     fine = state.evaluation
     growth = leakage(case, state.solution, comm.bcast(_posed_voltage(fine)), volumes)
     curve = polarisation_curve(case, state.solution)
@@ -102,7 +104,7 @@ def solve_stage(
         assert mesh.arrays is not None
         enclosed = mesh.arrays.info.get("enclosed_m3", {})
         geometry["cut_off_volume"] = sum(enclosed.values())
-        record = record_solution(case, state, geometry)
+        record = record_solution(case, state, geometry, parts)
         for name, found in growth.items():
             electronic = case.electrolyte.electronic_conductivity
             assert electronic is not None
@@ -136,6 +138,8 @@ def solve_stage(
         atomic_text(folder / "figures" / "edge_intensity.csv", fine.edges.intensity.csv())
     if curve:
         atomic_text(folder / "figures" / "polarisation.csv", polarisation_table(curve))
+    if parts:
+        atomic_text(folder / "figures" / "electrolyte_parts.csv", power_table(parts))
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     record["solve"]["bytes_per_unknown"] = sum(peak) / record["mesh"]["dofs"]
@@ -266,10 +270,12 @@ def _crack_volumes(case: Case, mesh: TaggedMesh) -> dict[str, float]:
     level = dolfinx.fem.Constant(mesh.mesh, plane)
     ds = ufl.Measure("ds", domain=mesh.mesh, subdomain_data=mesh.facet_tags)
     normal = ufl.FacetNormal(mesh.mesh)[2]
-    return {
-        crack.name: -integrate((height - level) * normal * ds(mesh.names[crack.name]), mesh.comm) * mesh.unit**3
-        for crack in case.cracks
-    }
+
+    def below(name: str) -> float:
+        own = [name, *(region.name for region in case.regions if region.on == name)]
+        return -sum(integrate((height - level) * normal * ds(mesh.names[part]), mesh.comm) for part in own)
+
+    return {crack.name: below(crack.name) * mesh.unit**3 for crack in case.cracks}
 
 
 def _broken_identity(identity: dict[str, float]) -> str | None:

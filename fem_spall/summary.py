@@ -64,7 +64,8 @@ def _settings(case: Case) -> Iterator[tuple[str, str]]:
     yield "block", f"{' x '.join(_um(length) for length in size)} um, cross-section {area * 1e12:.4g} um^2"
     tensor = case.electrolyte.conductivity.tensor() * 10
     diagonal = [f"{tensor[i, i]:.4g}" for i in range(3)]
-    yield "conductivity", f"{diagonal[0] if len(set(diagonal)) == 1 else ', '.join(diagonal)} mS/cm"
+    other = "" if case.electrolyte.conductivity.uniform else f" in the bulk, {case.electrolyte.conductivity.kind}"
+    yield "conductivity", f"{diagonal[0] if len(set(diagonal)) == 1 else ', '.join(diagonal)} mS/cm{other}"
     plating = electrodes.plating
     yield "plating", f"{plating.face} at {plating.potential * 1e3:.4g} mV, {_law(plating.interface)}"
     drive, potential = electrodes.counter.drive, electrodes.counter.potential

@@ -48,8 +48,10 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     if not cracks:
         return None
     problem, comm = solution.problem, solution.problem.mesh.comm
+    varied = ["the conductivity differs from place to place"] if problem.cells is not None else []
     radii = {crack.name: float(getattr(crack, "tip_radius", 0.0)) for crack in cracks}
     faults = [
+        *varied,
         *(f"crack {c.name} is a reconstructed surface" for c in cracks if not isinstance(c, AnalyticCrack)),
         *(f"crack {c.name} has a sharp edge" for c in cracks if isinstance(c, AnalyticCrack) and not radii[c.name]),
         *(f"the potential along crack {c.name} varies" for c in cracks if c.interface.kind == "exact_potential"),
@@ -57,7 +59,8 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     if faults:
         absent = f"{faults[0]}; a point value needs a smooth one at one potential, of closed form"
         return TipFlux(absent=absent) if problem.mesh.arrays is not None else None
-    names = [crack.name for crack in cracks if crack.name in problem.roles]
+    radii |= {region.name: radii[region.on] for region in case.regions if region.on in radii}
+    names = [name for name in radii if name in problem.roles]
     vertices = comm.bcast(_smooth_vertices(problem.mesh.arrays, names) if problem.mesh.arrays is not None else None)
     parts = comm.gather(_around(solution, np.unique(np.concatenate([vertices[name] for name in names]))))
     if parts is None or problem.mesh.arrays is None:

@@ -20,17 +20,20 @@ PACKAGE = ROOT / "fem_spall"
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source", "kernels"),
-    ("electrolyte", "boundary"),
-    ("crack.",),
+    ("conductivity", "boundary"),
+    ("crack.", "inclusion"),
+    ("microstructure",),
+    ("electrolyte", "region"),
     ("case", "benchmark"),
     ("case_schema",),
     ("case_file",),
     ("fenics", "mesh.arrays"),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes"),
-    ("mesh.thin", "mesh.sides"),
+    ("mesh.thin", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
-    ("mesh.analytic_shapes", "mesh.worst_cells", "mesh.trail"),
+    ("mesh.cad", "mesh.worst_cells", "mesh.trail"),
+    ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
     ("conduction", "floating"),
@@ -38,7 +41,7 @@ LAYERS = (
     ("system",),
     ("kinetics",),
     ("solve",),
-    ("equilibrate", "surface_flux", "forces", "tip_flux", "leaking"),
+    ("equilibrate", "surface_flux", "forces", "tip_flux", "leaking", "power_by_part"),
     ("edges", "metric"),
     ("intensity",),
     ("edge_figures",),
@@ -68,6 +71,7 @@ FINITE_ELEMENTS = {
     "solve",
     "forces",
     "leaking",
+    "power_by_part",
     "tip_flux",
     "equilibrate",
     "output.fields",
@@ -257,6 +261,8 @@ def test_every_kind_is_listed() -> None:
     assert {"surface_file", "penny", "spall"} <= cracks
     assert listed["cracks"] == cracks
     laws = listed["interface of a crack or an electrode"] | listed["walls, the other faces of the block"]
+    assert listed["regions"] == kinds_in("region")
     assert laws == kinds_in("boundary")
-    assert listed["electrolyte.conductivity"] == kinds_in("electrolyte")
+    assert listed["electrolyte.conductivity"] == kinds_in("conductivity", "microstructure")
+    assert listed["part of the electrolyte"] == kinds_in("inclusion")
     assert listed["solution of exact_potential"] == set(POTENTIALS)

@@ -11,9 +11,10 @@ from pydantic import Field, model_validator
 
 from fem_spall.crack.base import AnalyticCrack, Block
 from fem_spall.errors import GeometryError
+from fem_spall.model import Model
 from fem_spall.quantity import Length, PositiveLength
 
-__all__ = ["Patch", "Patches"]
+__all__ = ["Patch", "Patches", "RandomDiscs", "crosses"]
 
 #: Random places tried for one patch before the face is said to be full, so many at a time.
 TRIES, BATCH = 5000, 10
@@ -37,7 +38,7 @@ class Patch(AnalyticCrack):
         disc = (self.centre is not None, self.radius is not None)
         if disc not in ((True, True), (False, False)) or (self.polygon is None) != all(disc):
             raise ValueError("give either centre and radius, or polygon. Write for instance 'radius: 2 um'")
-        if self.polygon is not None and _crosses(np.array(self.polygon)):
+        if self.polygon is not None and crosses(np.array(self.polygon)):
             raise ValueError("polygon must not cross or touch itself. Give its corners in their order round it")
         return self
 
@@ -66,14 +67,13 @@ class Patch(AnalyticCrack):
         return block.from_depth(box)
 
 
-class Patches(AnalyticCrack):
-    """Discs of the plating face at random, which neither overlap nor touch the rim of the face.
+class RandomDiscs(Model):
+    """Keys of discs at random on a face of the block, which neither overlap nor touch its rim.
 
     Radii are lognormal about ``radius`` with the standard deviation ``spread`` of their logarithm; ``coverage`` is
     their share of the face.
     """
 
-    kind: Literal["patches"]
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
     coverage: Annotated[float, Field(gt=0, le=FULL)] | None = None
     radius: PositiveLength
@@ -117,10 +117,20 @@ class Patches(AnalyticCrack):
                     break
             else:
                 raise GeometryError(
-                    20, f"crack {self.name}", f"must find places for {len(radii)} discs that do not overlap; found "
-                    f"{index}", "lower count, coverage, radius or gap",
+                    20, f"{getattr(self, 'name', 'discs')}", f"must find places for {len(radii)} discs that do not "
+                    f"overlap; found {index}", "lower count, coverage, radius or gap",
                 )  # fmt: skip
         return centres, radii
+
+
+class Patches(RandomDiscs, AnalyticCrack):
+    """Discs of the plating face at random, which neither overlap nor touch the rim of the face.
+
+    Radii are lognormal about ``radius`` with the standard deviation ``spread`` of their logarithm; ``coverage`` is
+    their share of the face.
+    """
+
+    kind: Literal["patches"]
 
     def add_shape(self, occ: Any, block: Block, unit: float) -> list[tuple[int, int]]:
         """Discs in the plane of the plating face."""
@@ -136,7 +146,7 @@ class Patches(AnalyticCrack):
         return block.from_depth(np.array([[0.0, 0.0, 0.0], [*block.size[:2], 0.0]]))
 
 
-def _crosses(corners: NDArray[np.float64]) -> bool:
+def crosses(corners: NDArray[np.float64]) -> bool:
     """Whether two sides of a polygon (n, 2) that are no neighbours meet, or a side has no length."""
     start, end = corners, np.roll(corners, -1, axis=0)
     if (np.linalg.norm(end - start, axis=1) == 0).any():

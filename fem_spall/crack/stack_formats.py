@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fem_spall.crack.raw_stack import AGAIN, RawStack, damaged, file_hash, refuse_large, required
 from fem_spall.errors import InputFileError, LimitError
 
-__all__ = ["read_nrrd", "read_slices", "read_tiff", "read_zarr"]
+__all__ = ["read_nrrd", "read_png", "read_slices", "read_tiff", "read_tiff_slice", "read_zarr"]
 
 UNITS = {
     "nm": "nm", "nanometer": "nm", "nanometre": "nm", "nanometers": "nm",
@@ -279,7 +279,7 @@ def read_slices(path: Path, limit: float) -> RawStack:
         got = ", ".join(sorted({p.suffix.lower() for p in files}))[:80] or "nothing"
         raise InputFileError(12, str(path), f"must hold slices as TIFF or as PNG; got {got}", "name a folder of slices")
     ordered = _in_order(path, images)
-    read = _png_slice if kinds[ordered[0].suffix.lower()] == ".png" else _tiff_slice
+    read = read_png if kinds[ordered[0].suffix.lower()] == ".png" else read_tiff_slice
     first = read(ordered[0], limit)
     refuse_large(path, (len(ordered), *first.shape), first.dtype.itemsize, limit)
     voxels = np.empty((len(ordered), *first.shape), dtype=first.dtype)
@@ -312,7 +312,14 @@ def _in_order(path: Path, images: list[Path]) -> list[Path]:
     return ordered
 
 
-def _tiff_slice(path: Path, limit: float) -> NDArray[Any]:
+def read_tiff_slice(path: Path, limit: float) -> NDArray[Any]:
+    """Return the one image of a TIFF file, (rows, columns).
+
+    Raises
+    ------
+    InputFileError
+        If there are several, or it cannot be read.
+    """
     stack = read_tiff(path, None, limit).voxels
     if len(stack) != 1:
         raise InputFileError(12, str(path), f"must be one slice; got {len(stack)} pages", "name the file itself")
@@ -320,7 +327,14 @@ def _tiff_slice(path: Path, limit: float) -> NDArray[Any]:
     return image
 
 
-def _png_slice(path: Path, limit: float) -> NDArray[Any]:
+def read_png(path: Path, limit: float) -> NDArray[Any]:
+    """Return a grey picture or labels, (rows, columns).
+
+    Raises
+    ------
+    InputFileError
+        If it is in colour, or cannot be read.
+    """
     from PIL import Image, UnidentifiedImageError
 
     with damaged(path, UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):

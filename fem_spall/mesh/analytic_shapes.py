@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.case import Case
 from fem_spall.crack.base import AnalyticCrack, Block
-from fem_spall.errors import GeometryError, MeshingError
+from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, MeshArrays
+from fem_spall.mesh.cad import Model, cut_model
 from fem_spall.mesh.curved import flat_area_deficit, untangled
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
@@ -18,7 +21,6 @@ from fem_spall.mesh.tetrahedralise import ALGORITHMS, add_sizes, gmsh_session, r
 
 __all__ = ["mesh_shapes", "triangulate_shape"]
 
-type Entities = list[tuple[int, int]]
 type Floats = NDArray[np.float64]
 type Sources = tuple[Floats, Floats]
 
@@ -26,10 +28,12 @@ type Sources = tuple[Floats, Floats]
 SAMPLES = 60
 #: Directions in which the angle at an edge is probed, and the angle of electrolyte above which it is sharp.
 PROBES, SHARP = 72, np.deg2rad(190)
+#: Cells at a curved surface within the electrolyte, in a radius of its curvature.
+ROUND = 4.0
 
 
 def mesh_shapes(
-    block: Block,
+    case: Case,
     cracks: tuple[AnalyticCrack, ...],
     unit: float,
     *,
@@ -55,15 +59,15 @@ def mesh_shapes(
         If gmsh fails.
     """
     with gmsh_session() as gmsh:
-        occ = gmsh.model.occ
-        solid = [(3, occ.addBox(0, 0, 0, *(s / unit for s in block.size)))]
-        shapes = [crack.add_shape(occ, block, unit) for crack in cracks]
-        surfaces, info = _cut(gmsh, solid, cracks, shapes, block, unit)
-        box = np.array([[0.0, 0.0, 0.0], block.size]) / unit
+        model = cut_model(gmsh, case, cracks, unit)
+        surfaces = model.surfaces
+        info: dict[str, Any] = {"cad_volume": model.volume, "cad_areas": model.areas}
+        box = np.array([[0.0, 0.0, 0.0], case.block.size]) / unit
         sources = [
-            _sources(gmsh, crack, surfaces[crack.name], shape[0][0] == 2, size_min, size_max, box)
-            for crack, shape in zip(cracks, shapes, strict=True)
+            _sources(gmsh, crack, _whole(case, surfaces, crack.name), crack.name in model.thin, size_min, size_max, box)
+            for crack in cracks
         ]
+        sources += _further_sources(gmsh, case, model, size_min, size_max, box)
         places = [(f.centres / unit, f.radius / unit, f.size / unit) for f in foci]
         field = add_sizes(gmsh, sizes, unit) if sizes is not None else None
         _set_sizes(gmsh, sources, size_min, size_max, grading, places, field)
@@ -111,70 +115,6 @@ def triangulate_shape(
     return points, faces
 
 
-def _cut(
-    gmsh: Any, solid: Entities, cracks: tuple[AnalyticCrack, ...], shapes: list[Entities], block: Block, unit: float
-) -> tuple[dict[str, list[int]], dict[str, Any]]:
-    """Split block and shapes along each other, keep the electrolyte; return its surfaces by name."""
-    occ = gmsh.model.occ
-    tools = [entity for shape in shapes for entity in shape]
-    pieces = occ.fragment(solid, tools)[1] if tools else [solid]
-    occ.synchronize()
-    bodies = {tag for part in pieces[1:] for dim, tag in part if dim == 3}
-    electrolyte = [(3, tag) for dim, tag in pieces[0] if dim == 3 and tag not in bodies]
-    if len(electrolyte) != 1:
-        raise GeometryError(
-            13, "cracks", f"leave {len(electrolyte)} electrolyte bodies instead of one",
-            "move the cracks so that they neither fill the block nor cut it in two",
-        )  # fmt: skip
-    boundary = {abs(tag) for _, tag in gmsh.model.getBoundary(electrolyte, oriented=False)}
-    # Sheets have electrolyte on both sides.
-    boundary |= {tag for dim, tag in gmsh.model.mesh.getEmbedded(*electrolyte[0]) if dim == 2}
-    surfaces: dict[str, list[int]] = {}
-    taken: set[int] = set()
-    start = 1
-    for crack, shape in zip(cracks, shapes, strict=True):
-        own: set[int] = set()
-        for part in pieces[start : start + len(shape)]:
-            volumes = [(3, tag) for dim, tag in part if dim == 3]
-            own |= {abs(t) for _, t in gmsh.model.getBoundary(volumes, combined=False, oriented=False)} & boundary
-            own |= {tag for dim, tag in part if dim == 2} & boundary
-        start += len(shape)
-        own -= taken
-        taken |= own
-        if not own:
-            raise GeometryError(11, f"crack {crack.name}", "does not meet the block", "check its centre and size")
-        surfaces[crack.name] = sorted(own)
-    for tag in sorted(boundary - taken):
-        surfaces.setdefault(_face_name(gmsh, tag, block, unit), []).append(tag)
-    counter = "-z" if block.plating_face == "+z" else "+z"
-    edge = {abs(c) for s in surfaces.get(counter, []) for _, c in gmsh.model.getBoundary([(2, s)], oriented=False)}
-    for crack in cracks:
-        rim = {abs(c) for s in surfaces[crack.name] for _, c in gmsh.model.getBoundary([(2, s)], oriented=False)}
-        if crack.contents == "lithium" and rim & edge:
-            raise GeometryError(
-                14, f"crack {crack.name}", "reaches the counter electrode: a short circuit",
-                "move it, or make the block higher",
-            )  # fmt: skip
-    keep = {t for tags in surfaces.values() for t in tags}
-    info = {"cad_volume": occ.getMass(*electrolyte[0]), "cad_areas": {
-        name: sum(occ.getMass(2, t) for t in tags) for name, tags in surfaces.items()
-    }}  # fmt: skip
-    occ.remove([(3, tag) for tag in sorted(bodies)], recursive=True)
-    occ.remove([e for e in occ.getEntities(2) if e[1] not in keep], recursive=True)
-    occ.synchronize()
-    return surfaces, info
-
-
-def _face_name(gmsh: Any, surface: int, block: Block, unit: float) -> str:
-    low, high = np.array(gmsh.model.getBoundingBox(2, surface)).reshape(2, 3)
-    size = np.array(block.size) / unit
-    for name, (axis, side) in FACES.items():
-        plane = size[axis] * side
-        if max(abs(low[axis] - plane), abs(high[axis] - plane)) < 1e-5 * size.max():
-            return name
-    raise MeshingError(33, "gmsh", f"surface {surface} belongs to no face and no crack", "report this case")
-
-
 def _sources(
     gmsh: Any, crack: AnalyticCrack, tags: list[int], flat: bool, smallest: float, largest: float, box: Floats
 ) -> Sources:
@@ -188,11 +128,37 @@ def _sources(
         size.append(np.clip(smallest * radius / radius.min(initial=np.inf), smallest, largest))
     curves = (_rim(gmsh, tag, box) if flat else _edges(gmsh, tag, crack, smallest, box) for tag in tags)
     for curve in sorted({curve for found in curves for curve in found}):
-        low, high = gmsh.model.getParametrizationBounds(1, curve)
-        count = int(np.clip(2 * gmsh.model.occ.getMass(1, curve) / smallest, 10, 5000))
-        where.append(np.array(gmsh.model.getValue(1, curve, np.linspace(low[0], high[0], count))).reshape(-1, 3))
-        size.append(np.full(count, smallest))
+        points, sizes = _along(gmsh, curve, smallest)
+        where.append(points)
+        size.append(sizes)
     return np.concatenate(where), np.concatenate(size)
+
+
+def _whole(case: Case, surfaces: dict[str, list[int]], name: str) -> list[int]:
+    """Surfaces of a crack with those of the regions on it."""
+    parts = [name, *(region.name for region in case.regions if region.on == name)]
+    return [tag for part in parts for tag in surfaces.get(part, [])]
+
+
+def _further_sources(
+    gmsh: Any, case: Case, model: Model, smallest: float, largest: float, box: Floats
+) -> Iterator[Sources]:
+    """Points and sizes on the outlines of regions, and on curved surfaces inside the electrolyte."""
+    for region in case.regions:
+        tags = model.surfaces.get(region.name, [])
+        curves = model.outlines.get(region.name) or [c for tag in tags for c in _rim(gmsh, tag, box)]
+        for curve in sorted(set(curves)):
+            yield _along(gmsh, curve, smallest)
+    points, radius = _radii(gmsh, model.inner, box)
+    yield points, np.clip(radius / ROUND, smallest, largest)
+
+
+def _along(gmsh: Any, curve: int, size: float) -> Sources:
+    """Points along a curve, half the size apart, that ask for the size."""
+    low, high = gmsh.model.getParametrizationBounds(1, curve)
+    count = int(np.clip(2 * gmsh.model.occ.getMass(1, curve) / size, 10, 5000))
+    places = np.array(gmsh.model.getValue(1, curve, np.linspace(low[0], high[0], count))).reshape(-1, 3)
+    return places, np.full(count, size)
 
 
 def _set_sizes(
@@ -308,8 +274,8 @@ def _arrays(gmsh: Any, surfaces: dict[str, list[int]], unit: float, order: int, 
     cells = np.asarray(gmsh.model.mesh.getElementsByType(cell_type)[1], dtype=np.int64)
     cells = cells.reshape(-1, 4 if order == 1 else 10)
     names = {name: tag for tag, name in enumerate(FACES, 1)}
-    cracks = [name for name in surfaces if name not in FACES]
-    names.update({name: CRACK_TAG + index for index, name in enumerate(cracks)})
+    others = [name for name in surfaces if name not in FACES]
+    names.update({name: CRACK_TAG + index for index, name in enumerate(others)})
     facets, tags = [], []
     for name, entities in surfaces.items():
         for entity in entities:

@@ -35,15 +35,15 @@ def cell_volumes(mesh: MeshArrays) -> NDArray[np.float64]:
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6)
 
 
-def surface_distance(mesh: MeshArrays, tag: int, boundary: TaggedSurface) -> tuple[float, float]:
-    """Largest and 99th-percentile distance, m, between a meshed crack and its surface in the given boundary.
+def surface_distance(mesh: MeshArrays, tags: list[int], boundary: TaggedSurface) -> tuple[float, float]:
+    """Largest and 99th-percentile distance, m, between a meshed crack (by its tags) and its surface in the boundary.
 
     Vertices and centroids of either surface against the triangles of the other.
     """
     import igl
 
-    facets = mesh.facets[mesh.tags == tag][:, :3]
-    faces = boundary.faces[boundary.tags == tag]
+    facets = mesh.facets[np.isin(mesh.tags, tags)][:, :3]
+    faces = boundary.faces[np.isin(boundary.tags, tags)]
     one = np.concatenate([mesh.points[np.unique(facets)], mesh.points[facets].mean(axis=1)])
     other = np.concatenate([boundary.vertices[np.unique(faces)], boundary.vertices[faces].mean(axis=1)])
     both = np.sqrt(np.concatenate([

@@ -99,8 +99,13 @@ def _shaping(case: Case) -> dict[str, Any]:
     for key in ("walls", "metrics", "accuracy", "output"):
         del plain[key]
     plain["name"] = "mesh"
-    if plain["electrolyte"]["conductivity"]["kind"] == "scalar":
-        plain["electrolyte"]["conductivity"]["value"] = "1 S/m"
+    conductivity = plain["electrolyte"]["conductivity"]
+    if conductivity["kind"] == "parts":  # the mesh follows their surfaces
+        for part in (conductivity, *conductivity["parts"]):
+            part["value" if part is conductivity else "conductivity"] = "1 S/m"
+        conductivity["activation"] = None
+    elif conductivity["kind"] != "anisotropic":
+        plain["electrolyte"]["conductivity"] = {"kind": "scalar", "value": "1 S/m"}
     plain["solver"] = {"degree": case.solver.degree}
     plain["electrodes"] = {
         "plating": {"face": case.electrodes.plating.face},
@@ -108,6 +113,8 @@ def _shaping(case: Case) -> dict[str, Any]:
     }
     for crack in plain["cracks"]:
         crack.pop("interface", None)
+    for region in plain["regions"]:
+        region["interface"] = {"kind": "no_flux"}
     for key in ("time_limit", "memory_limit", "refine_tips", "max_cells"):
         del plain["mesh"][key]
     return plain

@@ -9,6 +9,7 @@ edges are counted here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +18,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
-from fem_spall.mesh.arrays import triangle_areas
-from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface, facet_edges, split_edges
+from fem_spall.mesh.arrays import FACES, triangle_areas
+from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
 __all__ = ["remesh", "remesh_plate"]
 
@@ -63,13 +64,13 @@ def remesh(
     tolerance: float,
     *,
     sharp: bool,
-    sizes: NDArray[np.float64] | None = None,
+    sizes: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     plain: bool = False,
 ) -> TaggedSurface:
     """Return the boundary remeshed between the two sizes.
 
     All lengths in mesh units; ``tolerance`` is the distance to the given surface MMG aims at;
-    ``sharp`` keeps folded chains of edges within a crack; ``sizes`` (n,) are largest sizes at the vertices;
+    ``sharp`` keeps folded chains of edges within a crack; ``sizes`` gives the largest sizes at places (n, 3);
     ``plain`` takes MMG's first answer.
 
     Raises
@@ -86,16 +87,17 @@ def remesh(
     for allowed, closer in (*steps, *((LARGEST_DRIFT, fraction) for fraction in CLOSER)):
         if given is surface and result is not None and coarse:
             given = _faceted(surface, tolerance * FACETED)
+        local = sizes(given.vertices) if sizes is not None else None
         made = _flatten(
             _mmgs(
-                given, ridges_and_corners(given, fold, polyhedron), sizes,
+                given, ridges_and_corners(given, fold, polyhedron), local,
                 hmin=size_min, hmax=size_max, hgrad=grading, hausd=closer * aim,
             )
         )  # fmt: skip
         _refuse_faults(surface, made)
         if result is None or _drift(surface, made) < _drift(surface, result):
             result = made
-        if plain or sizes is not None or _drift(surface, result) <= allowed:
+        if plain or surface.thin is not None or _drift(surface, result) <= allowed:
             break
     assert result is not None
     for _ in range(0 if plain else PASSES):
@@ -172,7 +174,7 @@ def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
 
 def _mean_edge(surface: TaggedSurface) -> float:
     """Edge of the regular triangle as large as those of the cracks are on average."""
-    own = triangle_areas(surface.vertices[surface.faces[surface.tags >= CRACK_TAG]])
+    own = triangle_areas(surface.vertices[surface.faces[surface.on_cracks]])
     return float(np.sqrt(own.mean() * 4 / np.sqrt(3))) if own.size else 0.0
 
 
@@ -203,7 +205,7 @@ def _faceted(surface: TaggedSurface, sagitta: float) -> TaggedSurface:
     for _ in range(ROUNDS):
         edges, _ = facet_edges(surface.faces)
         a, b = edges.T
-        own = surface.faces[surface.tags >= CRACK_TAG]
+        own = surface.faces[surface.on_cracks]
         corners = surface.vertices[own]
         normals = np.zeros_like(surface.vertices)
         for corner in range(3):
@@ -243,13 +245,18 @@ def ridges_and_corners(
     ridges = edges[between]
     pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
     vertex, meeting = np.unique(pairs[:, 0], return_counts=True)
+    # Outlines of regions on a face; the corners of the block itself are those of three surfaces.
+    flat = [tag for face in surface.parts.values() if face in FACES for tag in surface.tags_of(face)]
     fixed = [
         vertex[meeting >= 3],
         _rim_corners(surface.vertices, edges[count != 2], CORNER),
         _touching(surface.faces, count, side),
+        _rim_corners(
+            surface.vertices, edges[between & np.isin(tags[first], flat) & np.isin(tags[second], flat)], CORNER
+        ),
     ]
     if size_min is not None:
-        inner = ~between & (tags[first] >= CRACK_TAG)
+        inner = ~between & surface.on_cracks[first]
         length = np.linalg.norm(surface.vertices[edges[:, 0]] - surface.vertices[edges[:, 1]], axis=1) / size_min
         folded = inner & (turn < np.cos(SHARP))
         long = inner & ~folded & (turn < np.cos(FACET if facets is None else facets))
@@ -363,6 +370,16 @@ def _on_lines(points: NDArray[np.float64], lines: NDArray[np.float64]) -> NDArra
 
 
 def _changed_planes(before: TaggedSurface, after: TaggedSurface) -> bool:
-    """Whether the areas of the block's faces changed by more than 1e-3, or the enclosed volume by more than 1 %."""
-    moved = [abs(after.area(tag) - before.area(tag)) > 1e-3 * before.area(tag) for tag in before.planes()]
-    return any(moved) or abs(after.volume - before.volume) > 1e-2 * before.volume
+    """Whether the areas of the block's faces changed by more than 1e-3, or the enclosed volume by more than 1 %.
+
+    A region on a face counts as part of it.
+    """
+    planes = before.planes()
+    areas = [
+        [sum(one.area(tag) for tag, plane in planes.items() if plane == face) for one in (before, after)]
+        for face in set(planes.values())
+    ]
+    return (
+        any(abs(new - old) > 1e-3 * old for old, new in areas)
+        or abs(after.volume - before.volume) > 1e-2 * before.volume
+    )

@@ -25,7 +25,7 @@ class TaggedSurface:
     ``vertices`` (n, 3) float and ``box`` (2, 3) float in mesh units; ``faces`` (m, 3) int;
     ``tags`` (m,) int32; ``names`` maps surface names to tags.  ``thin`` (m,) bool marks the triangles
     with electrolyte on both sides; None where there are none.  ``enclosed`` is the volume of the dropped electrolyte
-    by name of the first crack round it.
+    by name of the first crack round it.  ``parts`` has the surface that each region is cut from, by names.
     """
 
     vertices: NDArray[np.float64]
@@ -39,6 +39,7 @@ class TaggedSurface:
     void_volume: float = 0.0
     thin: NDArray[np.bool_] | None = None
     enclosed: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def closed(self) -> NDArray[np.bool_]:
@@ -57,8 +58,19 @@ class TaggedSurface:
         return float((triangle_areas(self.vertices[self.faces[own]]) * sides).sum())
 
     def planes(self) -> dict[int, tuple[int, float]]:
-        """Tag of each face of the block with its axis and coordinate."""
-        return {self.names[name]: (axis, float(self.box[side, axis])) for name, (axis, side) in FACES.items()}
+        """Tag of each face of the block, and of the regions on it, with its axis and coordinate."""
+        faces = {name: FACES[name] for name in FACES}
+        faces |= {name: FACES[face] for name, face in self.parts.items() if face in FACES}
+        return {self.names[name]: (axis, float(self.box[side, axis])) for name, (axis, side) in faces.items()}
+
+    @property
+    def on_cracks(self) -> NDArray[np.bool_]:
+        """Which triangles belong to the wall of a crack, (m,) bool."""
+        return np.asarray((self.tags >= CRACK_TAG) & ~np.isin(self.tags, list(self.planes())))
+
+    def tags_of(self, name: str) -> list[int]:
+        """Tags of a surface and of the regions cut from it."""
+        return [self.names[name], *(self.names[part] for part, whole in self.parts.items() if whole == name)]
 
 
 def facet_edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -85,12 +97,18 @@ def signed_volume(corners: NDArray[np.float64]) -> float:
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
 
-def split_edges(surface: TaggedSurface, split: NDArray[np.bool_]) -> TaggedSurface:
-    """Return the surface with some of its edges, (e,) bool in the order of :func:`facet_edges`, halved in place."""
+def split_edges(
+    surface: TaggedSurface, split: NDArray[np.bool_], places: NDArray[np.float64] | None = None
+) -> TaggedSurface:
+    """Return the surface with some of its edges, (e,) bool in the order of :func:`facet_edges`, divided.
+
+    At their middles, or at the given ``places`` (k, 3) on them.
+    """
     edges, index = facet_edges(surface.faces)
     number = np.full(len(edges), -1, dtype=np.int64)
     number[split] = len(surface.vertices) + np.arange(int(split.sum()))
-    vertices = np.concatenate([surface.vertices, surface.vertices[edges[split]].mean(axis=1)])
+    places = surface.vertices[edges[split]].mean(axis=1) if places is None else places
+    vertices = np.concatenate([surface.vertices, places])
     faces, parent = divided(vertices, surface.faces, number[index])
     thin = surface.thin[parent] if surface.thin is not None else None
     return replace(surface, vertices=vertices, faces=faces, tags=surface.tags[parent], thin=thin)

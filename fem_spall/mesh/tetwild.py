@@ -99,7 +99,7 @@ def _sizes(
     step = float((high - low).max()) / LATTICE
     ticks = [np.linspace(a, b, int(np.ceil((b - a) / step)) + 1) for a, b in zip(low, high, strict=True)]
     lattice = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 3)
-    own = surface.faces[surface.tags > max(surface.planes())]
+    own = surface.faces[surface.on_cracks]
     if len(own) == 0:
         own = surface.faces
     near = surface.vertices[np.unique(own)]

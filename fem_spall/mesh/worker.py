@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +26,14 @@ from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
 from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
+from fem_spall.mesh.regions import outlines_of, with_facets, with_regions
 from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField, expected_cells
 from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
 from fem_spall.mesh.thin import rim_of
 from fem_spall.mesh.trail import Trail
 from fem_spall.mesh.worst_cells import mend_worst_cells
+from fem_spall.region import Mask
 
 __all__ = ["ATTEMPTS", "mesh_case"]
 
@@ -125,10 +128,11 @@ def _mesh_shapes(
             )  # fmt: skip
     order = case.mesh.order or (2 if shapes and case.solver.degree == 2 else 1)
     mesh = mesh_shapes(
-        case.block, shapes, unit,
+        case, shapes, unit,
         size_min=case.mesh.size_min / unit, size_max=case.mesh.size_max / unit,
         grading=case.mesh.grading, algorithm=case.mesh.algorithm, order=order, foci=foci, sizes=sizes,
     )  # fmt: skip
+    mesh = with_facets(mesh, case)
     box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
     check_surfaces(mesh, box)
     quality = check_mesh(mesh, None, case.mesh.quality_floor)
@@ -136,6 +140,7 @@ def _mesh_shapes(
         quality, mesher="gmsh", remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist()
     )
     mesh.info["apart_from_plating"] = _apart(mesh, case)
+    mesh.info["region_areas_m2"] = _region_areas(case, mesh.info["cad_areas"], unit)
     return mesh
 
 
@@ -190,19 +195,22 @@ def _too_thin(case: Case, name: str, surface: CrackSurface, opening: float) -> M
     )  # fmt: skip
 
 
-def _fine_rim(boundary: TaggedSurface, size: float, largest: float) -> tuple[TaggedSurface, Floats | None]:
-    """The boundary with its triangles divided towards the rims of sheets, where the current crowds, and sizes.
+def _fine_rim(
+    boundary: TaggedSurface, size: float, largest: float
+) -> tuple[TaggedSurface, Callable[[Floats], Floats] | None]:
+    """The boundary with its triangles divided towards rims of sheets and outlines of regions, where the current crowds.
 
-    The sizes (n,), mesh units, are those that its vertices should have; None without sheets.
+    The sizes there come with it as a function of places (n, 3), mesh units; None without sheets and regions.
     """
-    rim = rim_of(boundary) * boundary.unit
+    rim = np.concatenate([rim_of(boundary), boundary.vertices[outlines_of(boundary)]]) * boundary.unit
     if len(rim) == 0:
         return boundary, None
     count = np.ceil(np.linalg.norm(rim[:, 1] - rim[:, 0], axis=1) / size).astype(int)
     points = [a + np.linspace(0, 1, n + 1)[:, None] * (b - a) for (a, b), n in zip(rim, count, strict=True)]
     focus = Focus(np.concatenate(points), 0.0, size)
     boundary = split_facets(boundary, [focus])
-    return boundary, np.minimum(focus.size_at(boundary.vertices * boundary.unit), largest) / boundary.unit
+    unit = boundary.unit
+    return boundary, lambda places: np.asarray(np.minimum(focus.size_at(places * unit), largest) / unit)
 
 
 def _sided(
@@ -242,6 +250,7 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
         if (opening := mean_opening(surface)) < FAR_BELOW * settings.size_min:
             raise _too_thin(case, name, surface, opening)
     boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
+    boundary = with_regions(boundary, case)
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
     opening = min(mean_opening(surface) for surface in surfaces.values())
@@ -309,6 +318,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
         repairs=[vars(repair) for repair in (*boundary.repairs, *beyond)],
         boolean_volume_balance=balance,
         enclosed_m3={name: volume * unit**3 for name, volume in boundary.enclosed.items()},
+        region_areas_m2=_region_areas(
+            case, {name: boundary.area(boundary.names[name]) for name in boundary.parts}, unit
+        ),
         boolean_areas_m2={name: boundary.area(tag) * unit**2 for name, tag in boundary.names.items()},
         boolean_volume_m3=boundary.volume * unit**3 + sum(repair.volume_change for repair in beyond),
     )
@@ -322,16 +334,25 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
     return _flat_part(mesh, case)
 
 
+def _region_areas(case: Case, areas: dict[str, float], unit: float) -> dict[str, float]:
+    """Areas of regions before they are meshed, m^2; of a mask that of its pixels."""
+    result = {region.name: areas[region.name] * unit**2 for region in case.regions if region.name in areas}
+    return result | {region.name: region.pixel_area() for region in case.regions if isinstance(region, Mask)}
+
+
 def _apart(mesh: MeshArrays, case: Case) -> list[str]:
     """Names of the lithium cracks that share no vertex with the plating face."""
-    face = mesh.names[case.electrodes.plating.face]
-    plating = np.unique(mesh.facets[mesh.tags == face])
+
+    def vertices(name: str) -> NDArray[np.int64]:
+        own = [name, *(region.name for region in case.regions if case.surface_of(region) == name)]
+        return np.unique(mesh.facets[np.isin(mesh.tags, [mesh.names[part] for part in own])])
+
+    plating = vertices(case.electrodes.plating.face)
     if plating.size == 0:
         return []
     return [
         crack.name for crack in case.cracks
-        if crack.contents == "lithium"
-        and not np.intersect1d(plating, mesh.facets[mesh.tags == mesh.names[crack.name]]).size
+        if crack.contents == "lithium" and not np.intersect1d(plating, vertices(crack.name)).size
     ]  # fmt: skip
 
 
@@ -341,7 +362,7 @@ def _check_distances(
     """Distances between given and meshed surfaces: 99 % within the tolerance, all within it plus 2 size_min."""
     result = {}
     for name in cracks:
-        largest, p99 = surface_distance(mesh, mesh.names[name], boundary)
+        largest, p99 = surface_distance(mesh, boundary.tags_of(name), boundary)
         result[name] = {"largest_m": largest, "p99_m": p99}
         if p99 > tolerance or largest > tolerance + 2 * size_min:
             raise MeshingError(

@@ -79,12 +79,15 @@ def _volume_data(solution: Solution, reference: float, offset: float) -> tuple[A
     """Point and cell data of the volume by name."""
     problem = solution.problem
     field = cell_fields(solution)[0]
-    density = field @ (problem.conductivity * problem.reference_conductivity)
+    density = np.einsum("cij,cj->ci", problem.by_cell, field) * problem.reference_conductivity
     cells = {
         "electric_field_V_m": field.astype(np.float32),
         "current_density_A_m2": density.astype(np.float32),
         "fef": (np.linalg.norm(density, axis=1) / abs(reference)).astype(np.float32),
     }
+    if problem.cells is not None:
+        mean = np.trace(problem.by_cell, axis1=1, axis2=2) / 3 * problem.reference_conductivity
+        cells |= {"conductivity_S_m": mean.astype(np.float32), "part": problem.cells.part.astype(np.float32)}
     return {"potential_V": np.asarray(solution.phi.x.array + offset)}, cells
 
 
