@@ -40,7 +40,7 @@ def write_report(folder: Path) -> Path:
         answer=parts.answer(finished) + consequences.told(finished),
         warnings=parts.warnings(finished),
         contents=parts.contents(),
-        results=parts.results(finished) + consequences.polarisation(finished),
+        results=parts.results(finished) + consequences.polarisation(finished) + consequences.filling(finished),
         figures=parts.figures(finished, with_plot=plot is not None),
         evidence=records.evidence(finished),
         mesh=records.mesh(finished),
