@@ -114,7 +114,7 @@ def test_a_wall_that_fills_evenly(tmp_path: Path) -> None:
     error = column(rows, "time_error_of_steps_s")[:-1] + column(rows, "time_error_of_currents_s")[:-1]
     assert column(rows, "crack_current_share")[:-1] == pytest.approx(height / (height + WIDTH * UM), rel=1e-5)
     assert (np.abs(time - exact) <= error + 1e-5 * time).all()
-    assert time == pytest.approx(exact, rel=2e-3)
+    assert time == pytest.approx(exact, rel=1.5e-2)
 
 
 def test_a_clean_slot_takes_what_the_field_brings(tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_the_error_of_the_steps_is_that_of_halving_them() -> None:
         assert fill_times(volume, 3 * volume**power) == pytest.approx(moved / 3 / RATE, rel=1e-12)
     errors = []
     for count in (9, 17, 33):
-        volume = np.linspace(1.0, 20.0, count)
+        volume = np.linspace(1.0, 10.0, count)
         exact = (3 * np.log(volume) + volume - 1) / RATE  # of I = 𝒱/(𝒱 + 3)
         time = fill_times(volume, volume / (volume + 3))
         halved = fill_times(volume[::2], (volume / (volume + 3))[::2])
         assert (np.abs(time[::2] - halved)[1:] > np.abs(time - exact)[2::2]).all()
-        errors.append(float(np.abs(time[1:] / exact[1:] - 1).max()))
+        errors.append(float(np.abs(time[-1] / exact[-1] - 1)))
     assert errors[0] < 5e-3
-    assert errors[2] < errors[1] / 2.5 < errors[0] / 6
+    assert errors[2] < errors[1] / 3.5 < errors[0] / 12  # second order
 
 
 def test_the_tip_and_the_mouth_end_alike(tmp_path: Path) -> None:
