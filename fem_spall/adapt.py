@@ -30,7 +30,7 @@ from fem_spall.output.fields import raw_maximum
 from fem_spall.solve import Solution, solve
 from fem_spall.tip_flux import tip_flux
 
-__all__ = ["Outcome", "Solved", "finer_mesh", "next_level", "record_of", "solved"]
+__all__ = ["Outcome", "Solved", "driven", "finer_mesh", "next_level", "record_of", "solved"]
 
 #: The number of cells grows by at least and at most this factor from level to level.
 SLOWEST, FASTEST = 1.8, 3.0
@@ -91,10 +91,10 @@ def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) 
         posed.append(solve(formulate(case, mesh, 2), case.solver.tolerance, first))
     own = case.solver.degree - 1
     if not case.solver.errors:
-        solution = _driven(case, posed[own])
+        solution = driven(case, posed[own])
         plain = _evaluation(case, solution)
         return Solved(mesh, solution, plain, None, None, without_errors(plain) if plain is not None else {})
-    solutions = [_driven(case, solution) for solution in posed]
+    solutions = [driven(case, solution) for solution in posed]
     evaluations = [_evaluation(case, solution) for solution in solutions]
     evaluation, other = evaluations[own], evaluations[1 - own]
     cells = cell_errors(posed[own], evaluation, case.solver.tolerance)
@@ -109,7 +109,7 @@ def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
     return Evaluation.of(case, solution, largest, forces, tip) if solution.problem.mesh.arrays is not None else None
 
 
-def _driven(case: Case, solution: Solution) -> Solution:
+def driven(case: Case, solution: Solution) -> Solution:
     """The solution at the imposed current, if the case imposes one."""
     drive = case.electrodes.counter.drive
     if drive is None or solution.problem.imposed:

@@ -8,14 +8,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
-from fem_spall.crack import Block, CrackKind, spread
+from fem_spall.crack import Block, Crack, CrackKind, spread
 from fem_spall.electrolyte import Electrolyte
 from fem_spall.errors import CaseError
 from fem_spall.model import Model
 from fem_spall.quantity import Current, CurrentDensity, Length, Memory, PositiveLength, Potential, Share, Time
 from fem_spall.region import Region, RegionKind
 
-__all__ = ["Accuracy", "Case", "Counter", "Drive", "Electrodes", "Mesh", "Metrics", "Output", "Plating", "Solver"]
+__all__ = [
+    "Accuracy", "Case", "Counter", "Drive", "Electrodes", "Filling", "Mesh", "Metrics", "Output", "Plating", "Solver",
+]  # fmt: skip
 
 type Face = Literal["-x", "+x", "-y", "+y", "-z", "+z"]
 
@@ -28,6 +30,8 @@ TARGETS = (
 )  # fmt: skip
 
 
+#: Kinds of crack without a volume that lithium could fill.
+FLAT = ("sheet", "interface_file", "patch", "patches", "round_wall")
 #: Part of the block's longest side below which a crack lies in a face of the block: 5 nm of 50 um.
 SNAP = 1e-4
 
@@ -168,6 +172,31 @@ class Metrics(Model):
     fill_time: Time | None = None  # in which leaking pores shall fill; for the electronic conductivity that takes
 
 
+class Filling(Model):
+    """A crack that is empty at first fills with lithium from its mouth or its tip, in steps of equal volume."""
+
+    crack: str | None = None  # default: the only crack
+    starts_at: Literal["mouth", "tip"] = "mouth"
+    start: Annotated[Share, Field(gt=0, lt=1)] = "10 %"  # type: ignore[assignment]  # of the volume, there at the start
+    steps: Annotated[int, Field(ge=2, le=400, multiple_of=2)] = 16  # even, so that every second one says the error
+
+    def of(self, case: Case) -> Crack:
+        """The crack that fills.
+
+        Raises
+        ------
+        ValueError
+            If the case has none of that name, or it is not one that can fill.
+        """
+        solid = [crack for crack in case.cracks if crack.kind not in FLAT]
+        found = [crack for crack in solid if self.crack in (None, crack.name)]
+        if len(found) != 1:
+            asked = "one crack" if self.crack is None else repr(self.crack)
+            named = ", ".join(crack.name for crack in solid) or "none"
+            raise ValueError(f"filling.crack must name a crack that has a volume; got {asked}. There is: {named}")
+        return found[0]
+
+
 class Output(Model):
     """Which files a run writes beside its record."""
 
@@ -199,6 +228,7 @@ class Case(Model):
         ),
     ] = None
     metrics: Annotated[Metrics, BeforeValidator(_not_none)] = Metrics()
+    filling: Filling | None = None
     output: Annotated[Output, BeforeValidator(_not_none)] = Output()
 
     @model_validator(mode="after")
@@ -248,6 +278,22 @@ class Case(Model):
                 f"crack {leaking[0]!r} leaks, which needs electrolyte.electronic_conductivity. "
                 "Write for instance '1e-8 S/cm'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_fills_can_fill(self) -> Case:
+        if self.filling is None:
+            return self
+        crack = self.filling.of(self)
+        if crack.contents != "lithium":
+            raise ValueError(f"crack {crack.name!r} fills, so give it as it is when full. Set its contents to lithium")
+        if crack.contact == "isolated":
+            raise ValueError(
+                f"crack {crack.name!r} is isolated, so that no net current enters and nothing fills. Set its contact "
+                "to plating, or to leaking with electrolyte.electronic_conductivity"
+            )
+        if crack.interface.kind in ("no_flux", "exact_potential"):
+            raise ValueError(f"crack {crack.name!r} fills, which takes an interface that lets a current through")
         return self
 
     @model_validator(mode="after")

@@ -23,7 +23,13 @@ RULES = 0.1
 
 def consequences_of(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Entries with ``name``, ``value`` (SI), ``unit``, ``formula`` and ``text``, in the order of a report."""
-    return [*_filled(case, record), *_resistance(case, record), *_rules(case, record), *_pressure(case, record)]
+    return [
+        *_filled(case, record),
+        *_over_time(record),
+        *_resistance(case, record),
+        *_rules(case, record),
+        *_pressure(case, record),
+    ]
 
 
 def _entry(name: str, value: float, unit: str, formula: str, text: str) -> dict[str, Any]:
@@ -50,6 +56,32 @@ def _filled(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
         if growth is not None:
             found += _leaking(crack.name, growth, record)
     return found
+
+
+def _over_time(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the crack of the stage ``filling`` fills."""
+    filling = record.get("filling")
+    if not filling:
+        return []
+    name, first, last = filling["crack"], filling["rows"][0], filling["rows"][-1]
+    seconds, error = filling["time_to_fill_s"], filling["time_to_fill_error_s"]
+    text = (
+        f"At the imposed {filling['imposed']} {name}, {first['filled_share']:.1%} full at the start, fills from its "
+        f"{filling['starts_at']} in {_time(seconds)} (± {error / seconds:.1%}). Meanwhile its share of the cell's "
+        f"current goes from {first['crack_current_share']:.1%} to {last['crack_current_share']:.1%}"
+    )
+    drops = [row["area_resistance_ohm_m2"] for row in (first, last)]
+    text += f" and V A/I from {drops[0] * 1e4:.5g} to {drops[1] * 1e4:.5g} Ω cm²." if None not in drops else "."
+    if filling["contact"] == "leaking":
+        text += " It grows by the electrons that leak to it."
+    elif filling["starts_at"] == "tip":
+        text += (
+            " The lithium at the tip is taken to hang on the plating electrode by something too thin to count; "
+            "without that it would not grow at all."
+        )
+    else:
+        text += " An empty crack draws nothing at its mouth: the less is there at the start, the longer it takes."
+    return [_entry(f"filling_time_{name}", seconds, "s", "t = F/V_m ∫ d𝒱/I_c(𝒱)", text)]
 
 
 def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:

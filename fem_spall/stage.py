@@ -24,6 +24,7 @@ from fem_spall.case import Accuracy, Case
 from fem_spall.conduction import formulate
 from fem_spall.errors import MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
+from fem_spall.filling import filling_series, filling_table
 from fem_spall.leaking import leakage
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
@@ -100,6 +101,10 @@ def solve_stage(
     fine = state.evaluation
     growth = leakage(case, state.solution, comm.bcast(_posed_voltage(fine)), volumes)
     curve = polarisation_curve(case, state.solution)
+    filled = None
+    if case.filling is not None:
+        filled = filling_series(case, state, volumes[case.filling.of(case).name], folder, progress)
+        progress.stage("record")
     if fine is not None:
         assert mesh.arrays is not None
         enclosed = mesh.arrays.info.get("enclosed_m3", {})
@@ -118,6 +123,9 @@ def solve_stage(
         if accuracy is not None:
             record["accuracy"] = accuracy
         failure = _broken_identity(record["identity"])
+        if filled is not None:
+            record["filling"] = filled
+            failure = failure or _broken_identity(filled["identity"])
     if failure := comm.bcast(failure):
         raise SolveError(2, "solution", failure, "report this case; its mesh may be faulty")
     reference = comm.bcast(fine.reference if fine is not None else None)
@@ -140,6 +148,8 @@ def solve_stage(
         atomic_text(folder / "figures" / "polarisation.csv", polarisation_table(curve))
     if parts:
         atomic_text(folder / "figures" / "electrolyte_parts.csv", power_table(parts))
+    if filled is not None:
+        atomic_text(folder / "figures" / "filling.csv", filling_table(filled["rows"]))
     seconds["fields"] = time.perf_counter() - clock
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     record["solve"]["bytes_per_unknown"] = sum(peak) / record["mesh"]["dofs"]

@@ -96,7 +96,7 @@ def _shaping(case: Case) -> dict[str, Any]:
     The mesher is given nothing else, so that cases which agree in it can share a mesh.
     """
     plain = case.model_dump(mode="json")
-    for key in ("walls", "metrics", "accuracy", "output"):
+    for key in ("walls", "metrics", "accuracy", "filling", "output"):
         del plain[key]
     plain["name"] = "mesh"
     conductivity = plain["electrolyte"]["conductivity"]

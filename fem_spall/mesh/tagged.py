@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,23 @@ class TaggedMesh:
     def facets(self, name: str) -> NDArray[np.int32]:
         """Local facets of a surface, empty where the surface is empty."""
         return np.asarray(self.facet_tags.find(self.names[name]))
+
+    def renamed(self, tags: NDArray[np.int32] | None, names: dict[str, int]) -> TaggedMesh:
+        """The same mesh with its facets named anew: ``tags`` (k,) int32 of all facets, on rank 0; collective."""
+        arrays = None if self.arrays is None or tags is None else replace(self.arrays, tags=tags, names=names)
+        everywhere = self.comm.bcast(tags)
+        number = self._facet_number
+        values = everywhere[number.values].astype(np.int32)
+        return replace(
+            self, names=names, arrays=arrays,
+            facet_tags=dolfinx.mesh.meshtags(self.mesh, 2, number.indices, values),
+        )  # fmt: skip
+
+    @cached_property
+    def _facet_number(self) -> Any:
+        """Number in the arrays of each local facet that has a name, as tags."""
+        facets = self.comm.bcast(self.arrays.facets[:, :3] if self.arrays is not None else None)
+        return _find_facets(self.mesh, np.sort(facets, axis=1), np.arange(len(facets), dtype=np.int32))
 
     def bodies(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Local facets of a surface, the connected piece of it that each belongs to, and how many pieces there are.

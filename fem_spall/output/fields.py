@@ -13,7 +13,7 @@ from fem_spall.output.vtk_xml import QUADRATIC_TETRA, TETRA, Arrays, write_polyd
 from fem_spall.solve import Solution
 from fem_spall.surface_flux import LithiumFlux
 
-__all__ = ["cell_fields", "raw_maximum", "write_surface", "write_volume"]
+__all__ = ["cell_fields", "raw_maximum", "write_pieces", "write_series", "write_surface", "write_volume"]
 
 MICROMETRE = 1e-6
 
@@ -49,30 +49,44 @@ def write_volume(solution: Solution, folder: Path, reference: float, offset: flo
 
     ``reference`` is j0, A/m^2, ``offset`` the potential of the plating electrode, V.
     """
+    files = write_pieces(solution, folder / "fields", "fields", reference, offset)
+    if not files:
+        return []
+    return [*files, write_series(folder / "fields.pvd", [(0.0, files[-1:])])]
+
+
+def write_pieces(solution: Solution, folder: Path, stem: str, reference: float, offset: float) -> list[Path]:
+    """Write ``stem.vtu``, or with several ranks one piece a rank and ``stem.pvtu``; return them, it last, on rank 0."""
     comm = solution.problem.mesh.comm
-    pieces = folder / "fields"
     if comm.rank == 0:
-        pieces.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
     comm.barrier()
-    name = "fields.vtu" if comm.size == 1 else f"fields_{comm.rank}.vtu"
+    name = f"{stem}.vtu" if comm.size == 1 else f"{stem}_{comm.rank}.vtu"
     on_points, on_cells = _volume_data(solution, reference, offset)
     points = solution.problem.space.tabulate_dof_coordinates() * (solution.problem.mesh.unit / MICROMETRE)
     unit = {"length_unit_m": np.array([MICROMETRE])}
-    write_unstructured(pieces / name, points, *_cells(solution), on_points, on_cells, unit)
+    write_unstructured(folder / name, points, *_cells(solution), on_points, on_cells, unit)
     names = comm.gather(name)
     if names is None:
         return []
-    files = [pieces / piece for piece in names]
+    files = [folder / piece for piece in names]
     if comm.size > 1:
-        atomic_text(pieces / "fields.pvtu", _parallel_header(on_points, on_cells, names))
-        files.append(pieces / "fields.pvtu")
-    whole = "fields.vtu" if comm.size == 1 else "fields.pvtu"
-    atomic_text(
-        folder / "fields.pvd",
-        '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n  <Collection>\n'
-        f'    <DataSet timestep="0" part="0" file="fields/{whole}"/>\n  </Collection>\n</VTKFile>\n',
+        files.append(atomic_text(folder / f"{stem}.pvtu", _parallel_header(on_points, on_cells, names)))
+    return files
+
+
+def write_series(path: Path, steps: list[tuple[float, list[Path]]]) -> Path:
+    """Write a ``.pvd`` of times, s, each with its files (all below the folder of ``path``), a part each."""
+    entries = "".join(
+        f'    <DataSet timestep="{time:.10g}" part="{part}" file="{file.relative_to(path.parent).as_posix()}"/>\n'
+        for time, files in steps
+        for part, file in enumerate(files)
     )
-    return [*files, folder / "fields.pvd"]
+    return atomic_text(
+        path,
+        '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1" byte_order="LittleEndian">\n  <Collection>\n'
+        f"{entries}  </Collection>\n</VTKFile>\n",
+    )
 
 
 def _volume_data(solution: Solution, reference: float, offset: float) -> tuple[Arrays, Arrays]:

@@ -19,7 +19,8 @@ __all__ = ["ResultFolder"]
 #: What a run writes at the top of its folder; only these are ever removed.
 OWN = (
     "result.json", "failure.json", "manifest.json", "case.yaml", "case.resolved.yaml", "report.html", "fields.pvd",
-    "fields", "crack_surface.vtp", "open_in_paraview.py", "mesh", "figures", "inputs", "log.txt",
+    "fields", "crack_surface.vtp", "open_in_paraview.py", "mesh", "figures", "inputs", "log.txt", "filling.pvd",
+    "filling",
 )  # fmt: skip
 #: What only a run writes, and at its beginning; without it a folder is somebody else's, whatever it holds.
 MARKS = {"case.resolved.yaml", "failure.json"}

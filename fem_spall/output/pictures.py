@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fem_spall.output.files import atomic
 from fem_spall.output.finished import Finished
-from fem_spall.output.wording import length_text, with_error
+from fem_spall.output.wording import length_text, time_unit, with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -304,6 +304,35 @@ def _draw_polarisation(finished: Finished) -> Figure:
     return figure
 
 
+def _draw_filling(finished: Finished) -> Figure:
+    """Return the filled share over time, and below it the crack's share of the current and the resistance."""
+    from matplotlib.figure import Figure
+
+    record = finished.result["filling"]
+    keys = ("time_s", "filled_share", "crack_current_share", "area_resistance_ohm_m2")
+    time, filled, share, resistance = (np.array([row[key] for row in record["rows"]], dtype=float) for key in keys)
+    error = [row["time_error_of_steps_s"] + row["time_error_of_currents_s"] for row in record["rows"]]
+    factor, unit = time_unit(float(time[-1]))
+    figure = Figure(figsize=(4.6, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.errorbar(time * factor, 100 * filled, xerr=np.array(error) * factor, fmt="o-", color="#3b0f70", ms=4, lw=1.6,
+                   elinewidth=0.8, capsize=2)  # fmt: skip
+    above.set_ylabel(f"Filled from the {record['starts_at']}, %")
+    above.set_ylim(0, 104)
+    below.plot(time * factor, 100 * share, "s-", color="#de4968", ms=4, lw=1.4)
+    below.set_ylabel("Crack's share of the current, %", color="#de4968")
+    below.set_ylim(0, None)
+    below.set_xlabel(f"Time, {unit}")
+    if np.isfinite(resistance).all():
+        other = below.twinx()
+        other.plot(time * factor, 1e4 * resistance, "^--", color="#2a788e", ms=4, lw=1.2)
+        other.set_ylabel("V A/I, Ω cm²", color="#2a788e")
+        other.ticklabel_format(axis="y", useOffset=False)
+    for axis in (above, below):
+        axis.grid(True, lw=0.4, color="0.88")
+    return figure
+
+
 _PICTURES: dict[str, Callable[[Finished], Figure]] = {
     "figures/section.png": _draw_section,
     "figures/crack.png": _draw_crack,
@@ -329,6 +358,8 @@ def _draw_all(folder: Path) -> None:
         pictures = dict(_PICTURES)
         if finished.result.get("polarisation"):
             pictures["figures/polarisation.png"] = _draw_polarisation
+        if finished.result.get("filling"):
+            pictures["figures/filling.png"] = _draw_filling
         for name, draw in pictures.items():
             try:
                 _save(draw(finished), folder / name)

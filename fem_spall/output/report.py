@@ -50,7 +50,10 @@ def write_report(folder: Path) -> Path:
 def _chapters(finished: Finished, *, with_plot: bool) -> str:
     """Return the links to all sections and the sections."""
     chapters = [
-        ("results", "Results", "Results", parts.results(finished) + consequences.polarisation(finished)),
+        (
+            "results", "Results", "Results",
+            parts.results(finished) + consequences.polarisation(finished) + consequences.filling(finished),
+        ),
         ("place", "Where", "Where the current goes", parts.figures(finished, with_plot=with_plot)),
         ("evidence", "Evidence", "Evidence", records.evidence(finished)),
         ("mesh", "Mesh", "Mesh and surface", records.mesh(finished)),
@@ -58,7 +61,7 @@ def _chapters(finished: Finished, *, with_plot: bool) -> str:
         ("run", "Run", "Run", records.run(finished)),
         ("cite", "Cite", "How to cite", records.cite(finished)),
         ("definitions", "Definitions", "Definitions", records.definitions(finished) + consequences.formulas(finished)),
-    ]
+    ]  # fmt: skip
     links = "\n".join(f'<a href="#{name}">{link}</a>' for name, link, _, _ in chapters)
     return f'<nav aria-label="Contents">{links}</nav>\n' + "".join(
         section(name, heading, content) for name, _, heading, content in chapters

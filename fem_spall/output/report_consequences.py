@@ -1,4 +1,4 @@
-"""What the figures mean, in the report: sentences below the answer, their formulas, the polarisation curve."""
+"""What the figures mean, in the report: sentences, their formulas, the polarisation curve, filling over time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from fem_spall.output.finished import Finished, as_float
 from fem_spall.output.tables import table, text
-from fem_spall.output.wording import rounded
+from fem_spall.output.wording import rounded, time_unit, with_error
 
-__all__ = ["formulas", "polarisation", "told"]
+__all__ = ["filling", "formulas", "polarisation", "told"]
 
 
 def _entries(finished: Finished) -> list[dict[str, Any]]:
@@ -67,3 +67,35 @@ def polarisation(finished: Finished) -> str:
         "Largest ball mean/j₀",
     ]
     return "<h3>Polarisation curve</h3>" + table(caption, head, rows)
+
+
+def filling(finished: Finished) -> str:
+    """Return the filling of a crack over time as a table, nothing where the case asks for none."""
+    record = finished.result.get("filling")
+    if not record:
+        return ""
+    rows = []
+    factor, unit = time_unit(as_float(record["time_to_fill_s"]))
+    for row in record["rows"]:
+        current = as_float(row["crack_current_A"])
+        bars = [as_float(row[f"crack_current_error_of_{source}_A"]) for source in ("degree", "cut")]
+        drawn, bar = with_error(1e9 * current, 1e9 * sum(value for value in bars if value == value))
+        resistance = as_float(row["area_resistance_ohm_m2"])
+        rows.append([
+            rounded(factor * as_float(row["time_s"])),
+            rounded(factor * (as_float(row["time_error_of_steps_s"]) + as_float(row["time_error_of_currents_s"])), 2),
+            f"{rounded(100 * as_float(row['filled_share']), 4)} %",
+            rounded(1e6 * as_float(row["front_depth_m"])),
+            f"{drawn} ± {bar}" if bar else drawn,
+            f"{rounded(100 * as_float(row['crack_current_share']))} %",
+            rounded(1e12 * as_float(row["capture_area_m2"])),
+            f"{resistance * 1e4:.5g}" if resistance == resistance else "none",
+        ])  # fmt: skip
+    caption = (
+        f"Filling of {record['crack']} from its {record['starts_at']} at an imposed {record['imposed']}. The currents' "
+        "errors are the change of degree and what the jagged rim of the wet triangles can do; that of the time is what "
+        "halving the number of steps changes, and what the errors of the currents add up to."
+    )
+    head = [f"Time {unit}", "Error", "Filled", "Front below the plating face µm", "Current into the crack nA",
+            "Share of the current", "Capture area µm²", "V A/I Ω cm²"]  # fmt: skip
+    return "<h3>Filling over time</h3>" + table(text(caption), head, rows)

@@ -287,11 +287,16 @@ def figures(finished: Finished, *, with_plot: bool) -> str:
     else:
         plot = "<p>The run wrote no lithium surface, so there is nothing to rotate.</p>" + crack
     curve = "The polarisation curve: cell voltage (round) and the crack's share of the current (square)."
+    filled = (
+        "Filling over time: above, the share of the crack's volume that lithium has filled, with the error of the "
+        "time; below, the crack's share of the current (squares) and the resistance of the cell (triangles)."
+    )
     return (
         _picture(finished, "section.png", _SECTION, "Section through the block, coloured by local current density.")
         + plot
         + _picture(finished, "flux_distribution.png", _DISTRIBUTION, "Distribution of the current density.", "small")
         + (_picture(finished, "polarisation.png", curve, curve, "small") if finished.result.get("polarisation") else "")
+        + (_picture(finished, "filling.png", filled, filled, "small") if finished.result.get("filling") else "")
     )
 
 

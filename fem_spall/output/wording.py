@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["convenient", "length_text", "rounded", "with_error"]
+__all__ = ["convenient", "length_text", "rounded", "time_unit", "with_error"]
 
 # SI unit of the record -> (unit to show, factor); the usual units of a battery laboratory.
 _SHOWN = {
@@ -37,6 +37,14 @@ def convenient(unit: str) -> tuple[str, float]:
 def length_text(micrometres: float) -> str:
     """Return a short length as people say it: 250 nm, 1.5 µm."""
     return f"{micrometres:g} µm" if micrometres >= 1 else f"{micrometres * 1000:g} nm"
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Return the factor that takes seconds to the unit in which a time is best told, and that unit."""
+    for limit, unit, word in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return 1 / unit, word
+    return 1 / 86400, "days"
 
 
 def rounded(value: float, digits: int = 4) -> str:
