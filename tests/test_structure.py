@@ -32,7 +32,7 @@ LAYERS = (
     ("mesh.thin", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
-    ("mesh.cad", "mesh.worst_cells", "mesh.trail"),
+    ("mesh.cad", "mesh.worst_cells", "mesh.trail", "mesh.contacts"),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),

@@ -1,9 +1,10 @@
-"""Every surface of a folder through the public command, judged by oracles that share no code with it.
+"""Every surface and image stack of a folder through the public command, judged by oracles that share no code with it.
 
 Run ``python benchmarks/robustness/campaign.py FOLDER… [--expect FILE.json] [--out DIR] [--only NAME …]`` from the root.
-Each file is one ``fem-spall run`` in a child process with limits of time and memory.  It prints one line a file, writes
-``campaign.csv`` and ``campaign.md`` to the output folder, and ends with 1 if anything crashed, hung, was
-wrong or did not behave as expected.
+A folder with an ``expectations.json`` (as ``bodies.py`` writes it) is run as that says, of any other each file.  Each
+is one ``fem-spall run`` in a child process with limits of time and memory.  It prints one line a case, writes
+``campaign.csv`` and ``campaign.md`` to the output folder, and ends with 1 if anything crashed, hung, was wrong or did
+not behave as expected.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+import oracles
+
 UM = 1e-6
 BLOCK = np.array([20.0, 30.0, 50.0])  # um
 #: Files that stand for a case of their own; whatever else lies in a folder is not looked at.
 SURFACES = {".stl", ".obj", ".ply", ".off", ".surf"}
-#: Image stacks: taken up once the program has the kind; ``place`` and ``mesh`` come from the expectations.
+#: Image stacks: what their labels mean comes from the expectations; without, they are not run.
 STACKS = {".tif", ".tiff", ".npy", ".npz", ".nrrd", ".am"}
 #: Arbitrary surfaces become 12 um long and stand in the middle of the upper half.
 PLACE = {"longest": "12 um", "centre": ["10 um", "15 um", "30 um"]}
@@ -38,12 +43,13 @@ MESH = {"size_min": "300 nm", "size_max": "4 um", "refine_tips": False, "time_li
 HARMLESS = {"identical corners merged", "unused vertices dropped", "degenerate faces dropped"}
 #: Exit codes of documented refusals.
 REFUSALS = {2: "case", 3: "file", 4: "geometry", 5: "meshing", 6: "solver", 7: "output", 8: "limit", 11: "environment"}
-GRID = 128  # points along the longest edge of the box in the count of the volume
+#: What must hold: volume and area relative, electrolyte left over currents, conductances relative.
+VOLUME, LEFT, SAME = 0.01, 1e-7, 1e-6
 
 
 @dataclass
 class Row:
-    """What one file did: verdict, what was expected, cost, and each oracle as a number."""
+    """What one case did: verdict, what was expected, cost, and each oracle as a number."""
 
     file: str
     verdict: str
@@ -58,9 +64,10 @@ class Row:
     p01_quality: float = float("nan")
     volume_um3: float = float("nan")
     volume_error: float = float("nan")
-    balance: float = float("nan")
-    conductance: float = float("nan")
-    current_imbalance: float = float("nan")
+    p99_nm: float = float("nan")
+    largest_nm: float = float("nan")
+    conductance_um: float = float("nan")
+    current_left: float = float("nan")
     text: str = ""
 
 
@@ -71,21 +78,18 @@ def main() -> int:
     parser.add_argument("--expect", type=Path, help="JSON: file name -> {accept, cracks, mesh, volume_um3, skip}")
     parser.add_argument("--out", type=Path, default=Path("results/robustness"))
     parser.add_argument("--only", nargs="*", default=[], help="names of files")
-    parser.add_argument("--time", type=float, default=1200.0, help="wall seconds a file")
+    parser.add_argument("--time", type=float, default=1200.0, help="wall seconds a case")
     parser.add_argument("--memory", type=float, default=8.0, help="GB of address space beyond which a child is refused")
     options = parser.parse_args()
     expectations = json.loads(options.expect.read_text()) if options.expect else {}
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for folder in options.folders:
-        for path in sorted(folder.iterdir()):
-            expect = expectations.get(path.name, {})
-            chosen = path.suffix.lower() in (SURFACES | STACKS) and (not options.only or path.name in options.only)
-            if not chosen or expect.get("skip") or (path.suffix.lower() in STACKS and "cracks" not in expect):
-                continue
-            row = judged(path, expect, options.time, options.memory)
-            rows.append(row)
-            print(f"{row.file:28s} {row.verdict:10s} {row.cpu_s:6.1f} s  {row.text}", flush=True)
+        for name, expect in chosen(folder, expectations):
+            if not options.only or name in options.only:
+                rows.append(judged(name, case_of(folder, name, expect), expect, options))
+                row = rows[-1]
+                print(f"{row.file:36s} {row.verdict:10s} {row.cpu_s:6.1f} s  {row.text}", flush=True)
     write(rows, options.out)
     count = Counter(row.verdict for row in rows)
     words = ("succeeded", "repaired", "refused", "crashed", "hung", "wrong")
@@ -96,12 +100,30 @@ def main() -> int:
     return 1 if count["crashed"] + count["hung"] + count["wrong"] or surprises else 0
 
 
-def case_of(path: Path, expect: dict[str, Any]) -> dict[str, Any]:
-    """The case that a file stands for, as the content of a YAML file."""
-    default = {"name": "crack", "kind": "surface_file", "unit": "um", "place": PLACE}
+def chosen(folder: Path, expectations: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and expectation of everything in a folder that is to be run."""
+    own = folder / "expectations.json"
+    if own.exists():
+        yield from json.loads(own.read_text()).items()
+        return
+    for path in sorted(folder.iterdir()):
+        for name, expect in expectations.items():
+            if expect.get("of", name) == path.name and not expect.get("skip"):
+                yield name, expect
+        if path.name not in expectations and path.suffix.lower() in SURFACES:
+            yield path.name, {}
+
+
+def case_of(folder: Path, name: str, expect: dict[str, Any]) -> dict[str, Any]:
+    """The case that a file or an entry stands for, as the content of a YAML file."""
+    default = {"name": "crack", "kind": "surface_file", "place": PLACE}
     cracks = [{**default, **crack} for crack in expect.get("cracks", [{}])]
     for crack in cracks:
-        crack["file"] = str((path.parent / crack.get("file", path.name)).resolve())
+        crack["file"] = str((folder / crack.get("file", expect.get("of", name))).resolve())
+        if "reference" in crack:
+            crack["reference"] = str((folder / crack["reference"]).resolve())
+        if crack["kind"] != "image_stack":
+            crack.setdefault("unit", "um")
         if crack["place"] is None:
             del crack["place"]
     return {
@@ -112,21 +134,22 @@ def case_of(path: Path, expect: dict[str, Any]) -> dict[str, Any]:
         "cracks": cracks,
         "mesh": MESH | expect.get("mesh", {}),
         "solver": {"degree": 1, "errors": False},
-        "output": {"fields": False, "report": False, "pictures": False},
+        "output": {"fields": True, "report": False, "pictures": False},
     }
 
 
-def judged(path: Path, expect: dict[str, Any], seconds: float, memory: float) -> Row:
-    """Run one file and compare what came out with what is known otherwise."""
+def judged(name: str, case: dict[str, Any], expect: dict[str, Any], options: argparse.Namespace) -> Row:
+    """Run a case and compare what came out with what is known otherwise."""
     accept = "".join(expect.get("accept", ["S", "R", "E"]))
+    seconds = min(options.time, expect.get("seconds", np.inf))
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as scratch:
-        case = case_of(path, expect)
         file, out = Path(scratch) / "case.yaml", Path(scratch) / "out"
-        file.write_text(json.dumps(case))
+        given = [{key: value for key, value in crack.items() if key != "reference"} for crack in case["cracks"]]
+        file.write_text(json.dumps(case | {"cracks": given}))
         begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        code, said, peak = run(file, out, seconds, memory)
+        code, said, peak = run(file, out, seconds, options.memory)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        row = Row(path.name, "", accept, exit_code=code, wall_s=time.monotonic() - begin, peak_gb=peak)
+        row = Row(name, "", accept, exit_code=code, wall_s=time.monotonic() - begin, peak_gb=peak)
         row.cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         record = out / "result.json"
         result = json.loads(record.read_text()) if record.exists() else {}
@@ -138,7 +161,7 @@ def judged(path: Path, expect: dict[str, Any], seconds: float, memory: float) ->
         elif code != 0:
             refused(row, last[0], result)
         else:
-            oracles(row, result, case, expect)
+            compared(row, result, case, out)
     letter = {"succeeded": "S", "repaired": "R", "refused": "E"}.get(row.verdict, "!")
     row.as_expected = letter in accept
     return row
@@ -185,88 +208,54 @@ def refused(row: Row, line: str, result: dict[str, Any]) -> None:
         row.verdict, row.text = "wrong", f"refused, and presents a result: {line}"
 
 
-def oracles(row: Row, result: dict[str, Any], case: dict[str, Any], expect: dict[str, Any]) -> None:
+def compared(row: Row, result: dict[str, Any], case: dict[str, Any], out: Path) -> None:
     """Fill in the oracles; ``wrong`` if one of them does not hold."""
-    mesh, geometry, faults = result["mesh"], result["geometry"], []
-    row.cells, row.min_quality, row.p01_quality = mesh["cells"], mesh["min_quality"], mesh["p01_quality"]
-    cut_off = -sum(
-        repair["d_volume"] for repair in result["repairs"] if repair["kind"].startswith("electrolyte cut off")
+    faults: list[str] = []
+    row.cells, row.min_quality, row.p01_quality = (
+        result["mesh"][key] for key in ("cells", "min_quality", "p01_quality")
     )
-    removed = geometry["void_volume"] - cut_off
-    row.volume_um3 = removed / UM**3
-    reference = expect.get("volume_um3", sum(counted_volume(crack) for crack in case["cracks"]))
+    mesh = oracles.written_mesh(out, BLOCK)
+    bodies = oracles.given_surfaces(case["cracks"])
+    cut_off = -sum(one["d_volume"] for one in result["repairs"] if one["kind"].startswith("electrolyte cut off"))
+    row.volume_um3 = float(np.prod(BLOCK)) - mesh.volume - cut_off / UM**3
+    reference = np.nan
+    if bodies is not None:
+        reference = oracles.given_volume(bodies, BLOCK)
+    elif all(crack["kind"] == "image_stack" for crack in case["cracks"]):
+        reference = sum(oracles.stack_volume(crack) for crack in case["cracks"])
     if np.isfinite(reference):
         row.volume_error = row.volume_um3 / reference - 1
-        if abs(row.volume_error) > 0.01:
+        if abs(row.volume_error) > VOLUME:
             faults.append(f"volume {row.volume_um3:.4g} um3, the file has {reference:.4g}")
-    # Cells against their boundary, and electrolyte and cracks of the boolean against the block.
-    row.balance = max(geometry["volume_balance"], mesh.get("boolean_volume_balance", 0.0), key=abs)
-    if abs(row.balance) > 1e-6:
-        faults.append(f"the volumes add up within {row.balance:.1e} only")
-    row.conductance = result["conductance_over_sigma"]
-    low, high = conductance_bounds(result, case)
-    if not low * (1 - 1e-9) <= row.conductance <= high * (1 + 1e-9):
-        faults.append(f"conductance / sigma {row.conductance:.4g} m outside {low:.4g} to {high:.4g} m")
+    if bodies is not None and len(mesh.walls):
+        largest, row.p99_nm = (1e3 * distance for distance in oracles.distances(bodies, mesh, BLOCK))
+        row.largest_nm = largest
+        size_min, tolerance = tolerances(case)
+        moved = 1e9 * max((one.get("displacement", 0.0) for one in result["repairs"]), default=0.0)
+        if row.p99_nm > tolerance + moved or largest > tolerance + 2 * size_min + moved:
+            faults.append(f"walls {row.p99_nm:.0f} nm off at 99 %, {largest:.0f} nm at most")
+    solved, row.current_left = oracles.conductance(mesh)
+    row.conductance_um = result["conductance_over_sigma"] / UM
+    if abs(solved / row.conductance_um - 1) > SAME:
+        faults.append(f"conductance / sigma {row.conductance_um:.6g} um, of the written field {solved:.6g} um")
+    if row.current_left > LEFT:
+        faults.append(f"currents balance within {row.current_left:.1e}")
+    low, high = oracles.bounds(bodies, BLOCK) if bodies is not None else (0.0, np.inf)
+    if not low * (1 - 1e-9) <= solved <= high * (1 + 1e-9):
+        faults.append(f"conductance / sigma {solved:.4g} um outside {low:.4g} to {high:.4g} um")
     currents = result["currents"]
-    row.current_imbalance = abs(currents["imbalance"]) / max(map(abs, currents.values()))
-    if row.current_imbalance > 1e-6:
-        faults.append(f"currents balance within {row.current_imbalance:.1e}")
+    if abs(currents["imbalance"]) > 1e-6 * max(map(abs, currents.values())):
+        faults.append(f"the record's currents add up to {currents['imbalance']:.1e}")
     changed = [repair for repair in result["repairs"] if repair["kind"] not in HARMLESS]
     row.verdict = "wrong" if faults else "repaired" if changed else "succeeded"
     row.text = "; ".join(faults) or ", ".join(f"{repair['count']} x {repair['kind']}" for repair in changed)
 
 
-def conductance_bounds(result: dict[str, Any], case: dict[str, Any]) -> tuple[float, float]:
-    """Bounds of conductance over conductivity, m, that hold for any shape.
-
-    Lithium at the plating potential only adds to A/H, and less than a slab of lithium down to its lowest point;
-    insulating voids only take away from it.
-    """
-    plain = BLOCK[0] * BLOCK[1] / BLOCK[2] * UM
-    lithium = [crack["name"] for crack in case["cracks"] if crack.get("contents", "lithium") == "lithium"]
-    voids = len(lithium) < len(case["cracks"])
-    lowest = min((result["surfaces"][name]["bounds_m"][0][2] for name in lithium), default=BLOCK[2] * UM)
-    return 0.0 if voids else plain, BLOCK[0] * BLOCK[1] * UM**2 / lowest
-
-
-def counted_volume(crack: dict[str, Any]) -> float:
-    """Volume of a surface within the block, um3, by counting the points of a jittered grid it winds round.
-
-    Read by trimesh and placed here, with the generalised winding number of libigl; nan where trimesh does not
-    read it, and for what encloses no volume.
-    """
-    import igl
-    import trimesh
-
-    if crack["kind"] != "surface_file":
-        return float("nan")
-    try:
-        body = trimesh.load(crack["file"], force="mesh", process=True)
-        vertices, faces = np.array(body.vertices, dtype=float), np.array(body.faces, dtype=np.int64)
-    except Exception as error:  # whatever trimesh throws at a broken file
-        print(f"  trimesh does not read {Path(crack['file']).name}: {type(error).__name__}")
-        return float("nan")
-    place = crack.get("place") or {}
-    middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-    if "longest" in place:
-        vertices = middle + (vertices - middle) * (micrometres(place["longest"]) / np.ptp(vertices, axis=0).max())
-    if "centre" in place:
-        vertices += [micrometres(value) for value in place["centre"]] - middle
-    if "shift" in place:
-        vertices += [micrometres(value) for value in place["shift"]]
-    low, high = np.maximum(vertices.min(axis=0), 0), np.minimum(vertices.max(axis=0), BLOCK)
-    counts = np.maximum(np.round((high - low) / (high - low).max() * GRID), 8).astype(int)
-    step = (high - low) / counts
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
-    points = low + (grid + np.random.default_rng(0).random(grid.shape)) * step
-    inside = np.abs(igl.fast_winding_number(vertices, faces, points)) > 0.5
-    return float(inside.sum() * np.prod(step))
-
-
-def micrometres(text: str) -> float:
-    """A length as the expectations and :data:`PLACE` write it."""
-    value, unit = text.split()
-    return float(value) * {"nm": 1e-3, "um": 1.0, "mm": 1e3}[unit]
+def tolerances(case: dict[str, Any]) -> tuple[float, float]:
+    """Smallest size and tolerance of a case, nm; the tolerance is by default 0.3 of the size."""
+    size = 1e3 * oracles.micrometres(case["mesh"]["size_min"])
+    stated = case["mesh"].get("surface_tolerance")
+    return size, 1e3 * oracles.micrometres(stated) if stated else 0.3 * size
 
 
 def write(rows: list[Row], folder: Path) -> None:
@@ -276,15 +265,17 @@ def write(rows: list[Row], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     lines = [
-        "| file | verdict | expected | cells | least, 1 % quality | volume, um³ | off by | CPU s | peak GB | remark |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| case | verdict | expected | cells | least, 1 % quality | volume, um³ | off by | 99 %, most off, nm | CPU s "
+        "| peak GB | remark |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         solved = row.verdict in ("succeeded", "repaired", "wrong") and row.cells
         figures = (
             [f"{row.cells:,}", f"{row.min_quality:.3f}, {row.p01_quality:.2f}", f"{row.volume_um3:.4g}",
-             "-" if np.isnan(row.volume_error) else f"{row.volume_error:+.2%}"]
-            if solved else ["", "", "", ""]
+             "-" if np.isnan(row.volume_error) else f"{row.volume_error:+.2%}",
+             "-" if np.isnan(row.p99_nm) else f"{row.p99_nm:.0f}, {row.largest_nm:.0f}"]
+            if solved else ["", "", "", "", ""]
         )  # fmt: skip
         mark = "" if row.as_expected else " (!)"
         cost = [f"{row.cpu_s:.0f}", f"{row.peak_gb:.1f}"]

@@ -62,6 +62,8 @@ ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sh
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: The first for cracks that are thinner than the smallest size.
 PLATE = Attempt(1.0, True, plate=True)
+#: So many failures are enough where cracks all but touch.
+HOPELESS = 2
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
@@ -161,7 +163,7 @@ def refine_mesh(
         boundary = refined_boundary(mesh, nudged, wanted)
         try:
             finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm, wanted)
-            finer = mend_worst_cells(finer)
+            finer = mend_worst_cells(finer, case.mesh.quality_floor)
             check_surfaces(finer, boundary.box)
             quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
         except MeshingError as error:
@@ -238,6 +240,7 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 
 
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
+    from fem_spall.mesh.contacts import refuse_contacts
     from fem_spall.mesh.embed import embed
     from fem_spall.mesh.remesh_mmg import remesh, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
@@ -264,7 +267,7 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
         ladder = []
     if settings.mesher != "gmsh" and boundary.thin is None and (installed() or not ladder):
         ladder.append(None)
-    last = _death(trail)
+    last, near = _death(trail), settings.snap(case.electrolyte.size) / unit
     for attempt in ladder[len(trail.failures) :]:
         trail.begin(attempt or "tetwild")
         try:
@@ -280,13 +283,15 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
                         sharp=attempt.sharp, sizes=rim_sizes, plain=attempt.plain,
                     )  # fmt: skip
                 mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
-                mesh = mend_worst_cells(mesh)
+                mesh = mend_worst_cells(mesh, settings.quality_floor)
             check_surfaces(mesh, boundary.box)
             quality = check_mesh(mesh, enclosed, settings.quality_floor)
             distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
         except MeshingError as error:
             trail.fail(f"{error.where}: {error.reason}")
             last = error
+            if len(trail.failures) == HOPELESS:
+                refuse_contacts(boundary, near)
             continue
         break
     else:

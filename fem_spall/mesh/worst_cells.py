@@ -32,7 +32,7 @@ type Cell = tuple[int, ...]
 #: Radius ratio below which a cell is mended, the gain that is worth a change, and what counts as no quality.
 POOR, GAIN, TINY = 0.1, 1.02, 1e-6
 #: Most cells that are begun with, and most changes for each: with more, the surface is at fault and not the cells.
-MOST, CHANGES = 300, 6
+MOST, CHANGES = 200, 4
 #: Rings of neighbours that may change with a cell.
 RINGS = 2
 #: Steps of the search for a better place, in mean distances to the neighbours, and tries with each.
@@ -41,8 +41,11 @@ _WAYS = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1
 WAYS = _WAYS / np.maximum(np.linalg.norm(_WAYS, axis=1, keepdims=True), 1)
 
 
-def mend_worst_cells(mesh: MeshArrays, poor: float = POOR) -> MeshArrays:
-    """Return the mesh with its cells below a quality mended as far as that goes; facets and their vertices stay."""
+def mend_worst_cells(mesh: MeshArrays, floor: float, poor: float = POOR) -> MeshArrays:
+    """Return the mesh with its cells below a quality mended as far as that goes; facets and their vertices stay.
+
+    It gives up on a mesh with a cell that stays below ``floor``.
+    """
     quality = radius_ratio(mesh.points, mesh.cells)
     bad = np.flatnonzero(quality < poor)
     if len(bad) == 0:
@@ -62,7 +65,7 @@ def mend_worst_cells(mesh: MeshArrays, poor: float = POOR) -> MeshArrays:
     # An edge between two vertices of the rim may have cells beyond it.
     kept |= {_edge(a, b) for cell in cells.tolist() for a, b in combinations(cell, 2) if rim[places[[a, b]]].all()}
     patch = _Patch(mesh.points[places], cells, set(local[fixed].tolist()), kept)
-    patch.mend(np.flatnonzero(np.isin(near, bad)).tolist(), poor)
+    patch.mend(np.flatnonzero(np.isin(near, bad)).tolist(), floor, poor)
     row = np.concatenate([places, len(mesh.points) + np.arange(patch.count - len(places))])
     points = np.concatenate([mesh.points, patch.points[len(places) : patch.count]])
     points[places] = patch.points[: len(places)]
@@ -106,15 +109,17 @@ class _Patch:
         for cell in cells.tolist():
             self._add(tuple(cell))
 
-    def mend(self, bad: list[int], poor: float) -> None:
-        """Change what is below a quality, worst first, until nothing gets better."""
+    def mend(self, bad: list[int], floor: float, poor: float) -> None:
+        """Change what is below a quality, worst first, until nothing gets better or one stays below the floor."""
         waiting = {number: self._least([self.cells[number]]) for number in bad}
         for _ in range(CHANGES * len(bad)):
             best = None
             while waiting and best is None:
                 worst = min(waiting, key=lambda number: (waiting[number], number))
-                del waiting[worst]
+                quality = waiting.pop(worst)
                 best = self._best_change(worst)
+                if best is None and quality < floor:
+                    return
             if best is None:
                 return
             for number in best.old:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from manifold3d import Manifold
 
-from fem_spall.crack import CrackSurface
+from fem_spall.crack import Block, CrackSurface
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.checks import cell_volumes
+from fem_spall.mesh.contacts import refuse_contacts
+from fem_spall.mesh.embed import embed
 from fem_spall.mesh.worker import mesh_case
 from tests.solids import UM, case_of, cuboid, surface_of
 
@@ -120,3 +122,30 @@ def test_a_crack_far_thinner_than_the_mesh_is_refused_with_what_it_would_take() 
     with pytest.raises(MeshingError, match=said) as refusal:
         meshed(a=cuboid((5, 10, 40), (15, 10.01, 51)))
     assert "kind: sheet" in refusal.value.cure
+
+
+def test_bodies_a_nanometre_apart_are_refused_in_words() -> None:
+    """Bug: a minute of failing attempts, and then the mesher's words for it: a segment and a facet intersect."""
+    said = (
+        r"cracks a and b: are 1 nm apart near \(9, 8, 23.5\) um: the mesh cannot resolve a film of electrolyte so thin"
+    )
+    with pytest.raises(MeshingError, match=said):
+        meshed(a=cuboid((5, 5, 20), (9, 11, 27)), b=cuboid((9.001, 5, 20), (12, 11, 27)))
+
+
+def test_a_body_that_touches_a_wall_in_an_edge_is_refused_in_words() -> None:
+    """Bug: the refusal speaks of the least quality somewhere, and nobody sees why."""
+    prism = Manifold.cube((4, 6, 4), center=True).rotate((0, 45, 0)).translate((8**0.5, 8, 25))
+    said = r"crack a: touches the face -x of the block in an edge or corner alone, near \(.*, 8, 25\) um"
+    with pytest.raises(MeshingError, match=said):
+        meshed(a=surface_of(prism))
+
+
+def test_a_crack_that_crosses_a_wall_at_a_flat_angle_touches_nothing() -> None:
+    """Bug: vertices beside an opening, which lie as near to the wall, are taken for a touch."""
+    surface = embed(
+        Block((20 * UM, 30 * UM, 50 * UM), "+z"), {"a": cuboid((5, 5, 43), (9, 11, 50.001))}, frozenset(), UM
+    )
+    refuse_contacts(surface, 0.005)
+    ball = surface_of(Manifold.sphere(4, 200).translate((10, 15, 53.99)))
+    refuse_contacts(embed(Block((20 * UM, 30 * UM, 50 * UM), "+z"), {"a": ball}, frozenset(), UM), 0.005)

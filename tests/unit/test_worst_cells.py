@@ -36,7 +36,7 @@ def test_slivers_go_and_the_boundary_stays(seed: int) -> None:
     mesh = random_mesh(seed)
     before = radius_ratio(mesh.points, mesh.cells)
     assert (before < 0.1).sum() > 30
-    mended = mend_worst_cells(mesh)
+    mended = mend_worst_cells(mesh, 0.0)
     after = radius_ratio(mended.points, mended.cells)
     assert (after < 0.1).sum() <= 0.2 * (before < 0.1).sum()  # the rest stands on bad triangles of the boundary
     assert after.min() > before.min()
@@ -47,7 +47,7 @@ def test_slivers_go_and_the_boundary_stays(seed: int) -> None:
     unique, count = np.unique(sides, axis=0, return_counts=True)
     assert count.max() == 2
     np.testing.assert_array_equal(unique[count == 1], np.unique(np.sort(mended.facets, axis=1), axis=0))
-    assert mend_worst_cells(mesh).sha256 == mended.sha256
+    assert mend_worst_cells(mesh, 0.0).sha256 == mended.sha256
 
 
 def test_a_sliver_with_all_corners_on_the_surface_is_split() -> None:
@@ -58,7 +58,7 @@ def test_a_sliver_with_all_corners_on_the_surface_is_split() -> None:
     facets = np.array([[0, 2, 3], [1, 2, 3], [0, 2, 4], [0, 3, 4], [1, 2, 4], [1, 3, 4]])
     mesh = MeshArrays(points, cells, facets, np.ones(6, dtype=np.int32), {"a": 1}, 1.0)
     assert radius_ratio(points, cells).min() < 0.03
-    mended = mend_worst_cells(mesh)
+    mended = mend_worst_cells(mesh, 0.0)
     assert len(mended.points) == 6
     assert radius_ratio(mended.points, mended.cells).min() > 0.1
 
@@ -66,7 +66,7 @@ def test_a_sliver_with_all_corners_on_the_surface_is_split() -> None:
 def test_good_cells_are_not_touched() -> None:
     """Bug: every mesh changes by the step, and runs are no longer those of before."""
     mesh = random_mesh(0)
-    assert mend_worst_cells(mesh, poor=0.0) is mesh
+    assert mend_worst_cells(mesh, 0.0, poor=0.0) is mesh
 
 
 def test_a_shard_far_thinner_than_the_mesh() -> None:

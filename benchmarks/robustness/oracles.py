@@ -1,0 +1,239 @@
+"""Oracles of the campaign: from the files a run was given and those it wrote, and from no figure of its own.
+
+Surfaces are read by trimesh, results by pyvista; distances are VTK's, the conductance is that of a stiffness
+matrix assembled here.  Lengths are in micrometres.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+
+UM = 1e-6
+GRID = 128  # points along the longest edge of the box in the count of the volume
+SAMPLES = 4000  # points on each surface whose distance to the other is taken
+SOLIDS = {"surface_file"}
+
+
+class Given(NamedTuple):
+    """A closed surface of a case at its place."""
+
+    name: str
+    void: bool
+    vertices: Floats
+    faces: Ints
+
+
+def given_surfaces(cracks: list[dict[str, Any]]) -> list[Given] | None:
+    """The surfaces of a case as trimesh reads them; None if one is no closed surface, or cannot be read so."""
+    import trimesh
+
+    found = []
+    for crack in cracks:
+        if crack["kind"] not in SOLIDS:
+            return None
+        try:
+            body = trimesh.load(crack.get("reference", crack["file"]), force="mesh", process=True)
+            vertices, faces = np.array(body.vertices, dtype=float), np.array(body.faces, dtype=np.int64)
+        except Exception as error:  # whatever trimesh throws at a broken file
+            print(f"  trimesh does not read {Path(crack['file']).name}: {type(error).__name__}")
+            return None
+        if not np.isfinite(vertices).all() or len(faces) == 0:
+            return None
+        vertices = placed(vertices, crack.get("place") or {})
+        found.append(Given(crack["name"], crack.get("contents") == "void", vertices, faces))
+    return found
+
+
+def placed(vertices: Floats, place: dict[str, Any]) -> Floats:
+    """Vertices at the place of a case: ``longest``, ``centre`` and ``shift``."""
+    middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    if "longest" in place:
+        vertices = middle + (vertices - middle) * (micrometres(place["longest"]) / np.ptp(vertices, axis=0).max())
+    if "centre" in place:
+        vertices = vertices + [micrometres(value) for value in place["centre"]] - middle
+    if "shift" in place:
+        vertices = vertices + [micrometres(value) for value in place["shift"]]
+    return vertices
+
+
+def micrometres(text: str) -> float:
+    """A length as cases write it."""
+    value, unit = text.split()
+    return float(value) * {"nm": 1e-3, "um": 1.0, "mm": 1e3}[unit]
+
+
+def winding(body: Given, points: Floats) -> Floats:
+    """How often a surface winds round points."""
+    import igl
+
+    return np.asarray(igl.fast_winding_number(body.vertices, body.faces, points))
+
+
+def given_volume(bodies: list[Given], block: Floats) -> float:
+    """Volume of the union of bodies within the block.
+
+    Of a single closed body within the block by trimesh, else, and where that is in doubt, by counting the points
+    of a jittered grid.
+    """
+    import trimesh
+
+    every = np.concatenate([body.vertices for body in bodies])
+    low, high = np.maximum(every.min(axis=0), 0), np.minimum(every.max(axis=0), block)
+    if (high <= low).any():
+        return 0.0
+    counts = np.maximum(np.round((high - low) / (high - low).max() * GRID), 8).astype(int)
+    step = (high - low) / counts
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
+    points = low + (grid + np.random.default_rng(0).random(grid.shape)) * step
+    inside = np.zeros(len(points), dtype=bool)
+    for body in bodies:
+        inside |= np.abs(winding(body, points)) > 0.5
+    counted = float(inside.sum() * np.prod(step))
+    if len(bodies) == 1 and (every >= 0).all() and (every <= block).all():
+        exact = trimesh.Trimesh(bodies[0].vertices, bodies[0].faces, process=False)
+        # Counting is good to some parts in a thousand, of thin bodies to some parts in a hundred.
+        spread = 4 * np.sqrt(inside.sum()) / max(inside.sum(), 1) + 0.01
+        if exact.is_watertight and abs(abs(exact.volume) / counted - 1) < spread:
+            return float(abs(exact.volume))
+    return counted
+
+
+class Written(NamedTuple):
+    """What the files of a result hold: points (um), cells, potential (V), and the walls that are not on the block."""
+
+    points: Floats
+    cells: Ints
+    potential: Floats
+    walls: Ints
+
+    @property
+    def volume(self) -> float:
+        """Volume of all cells."""
+        return float(np.einsum("ij,ij->", *spans(self.points, self.cells)) / 6)
+
+
+def spans(points: Floats, cells: Ints) -> tuple[Floats, Floats]:
+    """One side of each cell and the product of the two others."""
+    a, b, c, d = (points[cells[:, k]] for k in range(4))
+    return b - a, np.cross(c - a, d - a)
+
+
+def written_mesh(folder: Path, block: Floats) -> Written:
+    """The mesh of a result as pyvista reads it, cells turned to positive volume."""
+    import pyvista
+
+    (file,) = (folder / "fields").glob("*.vtu")
+    mesh = pyvista.read(file)
+    points = np.array(mesh.points, dtype=float) * (float(mesh.field_data["length_unit_m"][0]) / UM)
+    cells = np.array(mesh.cells_dict[10], dtype=np.int64)
+    left = np.einsum("ij,ij->i", *spans(points, cells)) < 0
+    cells[left] = cells[left][:, [1, 0, 2, 3]]
+    sides = cells[:, [[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]]].reshape(-1, 3)
+    _, first, count = np.unique(np.sort(sides, axis=1), axis=0, return_index=True, return_counts=True)
+    outer = sides[first[count == 1]]
+    near = 1e-6 * block.max()
+    flat = [(np.abs(points[outer][:, :, k] - at) < near).all(axis=1) for k in range(3) for at in (0.0, block[k])]
+    return Written(points, cells, np.array(mesh.point_data["potential_V"], dtype=float), outer[~np.any(flat, axis=0)])
+
+
+def conductance(mesh: Written) -> tuple[float, float]:
+    """Conductance over conductivity, um, and the largest current left at a vertex that is not held, over the total."""
+    from scipy.sparse import coo_matrix
+
+    (side, normal) = spans(mesh.points, mesh.cells)
+    volume = np.einsum("ij,ij->i", side, normal) / 6
+    corners = mesh.points[mesh.cells]
+    opposite = [corners[:, others] for others in ([1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1])]
+    slopes = np.stack([-np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]) for t in opposite], axis=1)
+    local = np.einsum("mik,mjk->mij", slopes, slopes) / (36 * volume)[:, None, None]
+    rows, columns = np.repeat(mesh.cells, 4, axis=1).ravel(), np.tile(mesh.cells, (1, 4)).ravel()
+    size = len(mesh.points)
+    current = coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr() @ mesh.potential
+    step = float(np.ptp(mesh.potential))
+    low, high = mesh.potential.min(), mesh.potential.max()
+    free = (mesh.potential > low + 1e-9 * step) & (mesh.potential < high - 1e-9 * step)
+    total = float(np.abs(current[~free]).sum()) / 2
+    left = float(np.abs(current[free]).max()) if free.any() else 0.0
+    return float(mesh.potential @ current) / step**2, left / total
+
+
+def distances(bodies: list[Given], mesh: Written, block: Floats) -> tuple[float, float]:
+    """Largest distance between the given surfaces and the walls of the mesh, both ways, and that which 99 % keep.
+
+    Points of the given surfaces outside the block, on it, or within another body have no counterpart.
+    """
+    import pyvista
+    import trimesh
+
+    rng = np.random.default_rng(1)
+
+    def surface(vertices: Floats, faces: Ints) -> Any:
+        return pyvista.PolyData(vertices, np.column_stack([np.full(len(faces), 3), faces]).ravel())
+
+    def sampled(vertices: Floats, faces: Ints) -> Floats:
+        body = trimesh.Trimesh(vertices, faces, process=False)
+        return np.asarray(trimesh.sample.sample_surface(body, SAMPLES, seed=int(rng.integers(1 << 30)))[0])
+
+    def off(points: Floats, target: Any) -> Floats:
+        measured = pyvista.PolyData(points).compute_implicit_distance(target)
+        return np.abs(np.asarray(measured.point_data["implicit_distance"]))
+
+    near = 1e-3 * block.max()
+    every = surface(
+        np.concatenate([body.vertices for body in bodies]),
+        np.concatenate([body.faces + start for body, start in zip(bodies, offsets(bodies), strict=True)]),
+    )
+    found = [off(sampled(mesh.points, mesh.walls), every)]
+    walls = surface(mesh.points, mesh.walls)
+    for body in bodies:
+        points = sampled(body.vertices, body.faces)
+        points = points[((points > near) & (points < block - near)).all(axis=1)]
+        for other in bodies:
+            if other is not body and len(points):
+                points = points[np.abs(winding(other, points)) < 0.5]
+        if len(points):
+            found.append(off(points, walls))
+    both = np.concatenate(found)
+    return float(both.max()), float(np.quantile(both, 0.99))
+
+
+def offsets(bodies: list[Given]) -> Ints:
+    """Number of the first vertex of each body in all of them together."""
+    return np.cumsum([0] + [len(body.vertices) for body in bodies])[:-1]
+
+
+def bounds(bodies: list[Given], block: Floats) -> tuple[float, float]:
+    """Bounds of conductance over conductivity, um, that hold for any shape.
+
+    Lithium at the plating potential adds to A/H, and less than a slab of lithium down to its lowest point; insulating
+    voids take away.
+    """
+    area = block[0] * block[1]
+    lowest = min((float(body.vertices[:, 2].min()) for body in bodies if not body.void), default=block[2])
+    low = 0.0 if any(body.void for body in bodies) else area / block[2]
+    return low, area / min(lowest, block[2]) if lowest > 0 else np.inf
+
+
+def stack_volume(crack: dict[str, Any]) -> float:
+    """Volume of the labels of an image stack that a case takes, um3: the number of voxels."""
+    file = Path(crack["file"])
+    if file.suffix == ".npz":
+        with np.load(file, allow_pickle=False) as data:
+            array = data[crack.get("dataset", data.files[0])]
+    else:
+        import tifffile
+
+        array = tifffile.imread(file)
+    axes = crack.get("axes", "zyx")
+    for axis, (first, end) in crack.get("crop", {}).items():
+        array = np.take(array, np.arange(first, end), axis=axes.index(axis))
+    labels = [label for phase in crack["labels"].values() for label in phase]
+    voxel = np.prod([micrometres(length) for length in crack["voxel"]])
+    return float(np.isin(array, labels).sum() * voxel)
