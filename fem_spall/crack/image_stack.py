@@ -226,10 +226,12 @@ def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tup
         "islands_m3": islands, "connectivity_used": stack.connectivity,
         "voxel_m": image.grid.voxel.tolist(), "voxel_volume_m3": image.grid.volume,
     }  # fmt: skip
-    return factors, _contoured(bodies, image.grid, stack.smooth, source)
+    return factors, _contoured(bodies, image.grid, block, stack.smooth, source)
 
 
-def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]) -> dict[str, CrackSurface]:
+def _contoured(
+    bodies: Bodies, grid: Grid, block: Block, length: float, source: dict[str, Any]
+) -> dict[str, CrackSurface]:
     """Surfaces of all parts, sharing the faces in which they touch."""
     from fem_spall.crack.triangles import volume
     from fem_spall.crack.voxel_surface import body_faces, restore_volumes, set_back_crossings, smooth, voxel_faces
@@ -246,7 +248,10 @@ def _contoured(bodies: Bodies, grid: Grid, length: float, source: dict[str, Any]
         placed, _ = restore_volumes(handed, placed, volumes, float(grid.voxel.min()) / 4)
     grain = GRAIN * 10.0 ** math.floor(math.log10(grid.voxel.min()))
     placed = np.rint(placed / grain) * grain  # rounding of the placement must not show in the order of vertices
-    if length and len(back := set_back_crossings(faces, placed, grid.place(stairs))):
+    flat = grid.place(stairs)
+    for points in (placed, flat):
+        grid.meet_faces(grid.place(stairs), points, block)
+    if len(back := set_back_crossings(faces, placed, flat)):
         repairs.append(Repair("corners set back to the voxels where the smoothed wall crossed itself", len(back)))
     surfaces: dict[str, CrackSurface] = {}
     for name, number in bodies.parts.items():

@@ -57,6 +57,21 @@ class Grid:
         result: Floats = self.origin + points @ self.steps
         return result
 
+    def meet_faces(self, stairs: Floats, points: Floats, block: Block) -> None:
+        """Put the corners of the layer of voxels that ends nearest to a face of the block onto it, in place.
+
+        Faces then cut walls along edges; a wall cut anywhere leaves triangles as flat as it likes, which remeshing
+        folds.  ``stairs`` (n, 3) float, m, are the places of the corners (n, 3) ``points`` before smoothing.  Images
+        that are turned against the block by other than right angles stay as they are.
+        """
+        for axis in range(3):
+            steps = np.sort(np.abs(self.steps[:, axis]))
+            if steps[1] > 1e-9 * steps[2]:
+                continue
+            for face in (0.0, block.size[axis]):
+                off = (stairs[:, axis] - face) / steps[2]
+                points[(off > -0.5) & (off <= 0.5), axis] = face
+
     def coordinate(self, axis: int, shape: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
         """Three arrays (nx, 1, 1), (1, ny, 1), (1, 1, nz) that add up to a block coordinate of all centres, m."""
         i, j, k = (np.arange(n) + 0.5 for n in shape)

@@ -21,7 +21,7 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, triangle_areas
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
-__all__ = ["remesh", "remesh_plate"]
+__all__ = ["as_fine", "remesh", "remesh_faces", "remesh_plate"]
 
 #: Bend of the rim of a sheet, rad, that is kept as a corner.
 CORNER = np.radians(45)
@@ -47,6 +47,9 @@ SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
 #: triangles, the shell of a ball: 2.9 % at first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um:
 #: 3.4 %, 3.9 %, then 0.7 %.
 COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, (1 / 2, 1 / 4, 1 / 8)
+#: Walls whose mean edge is above this part of the smallest size are not remeshed where they come from voxels; the faces
+#: of the block then are in so many passes.
+AS_FINE, FACE_PASSES = 0.7, 2
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -147,6 +150,34 @@ def remesh_plate(
         least = min(size_min, float(wanted.min()))
     _refuse_drift(surface, result)
     return result
+
+
+def remesh_faces(surface: TaggedSurface, size_min: float, size_max: float, grading: float) -> TaggedSurface:
+    """Return the boundary with the faces of the block remeshed and the walls of the cracks as they are.
+
+    For walls that are as fine as the mesh already, such as those of voxels: they have no bad triangles, and remeshing
+    them can only fold what is one triangle wide.
+
+    Raises
+    ------
+    MeshingError
+        If the faces of the block do not stay as they were.
+    """
+    result = surface
+    for _ in range(FACE_PASSES):
+        kept = ridges_and_corners(result, None)
+        least = size_min * LEAST
+        result = _flatten(
+            _mmgs(result, kept, None, result.on_cracks, hmin=least, hmax=size_max, hgrad=grading, hausd=size_min / 2)
+        )
+        _refuse_faults(surface, result)
+    return result
+
+
+def as_fine(surface: TaggedSurface, names: list[str], size: float) -> bool:
+    """Whether the walls of some cracks are all that there are, and their triangles no smaller than a size."""
+    own = np.isin(surface.tags, [surface.names[name] for name in names])
+    return bool(own.any() and (own == surface.on_cracks).all()) and _mean_edge(surface) > AS_FINE * size
 
 
 def _refuse_drift(given: TaggedSurface, result: TaggedSurface) -> None:
@@ -309,6 +340,7 @@ def _mmgs(
     surface: TaggedSurface,
     kept: tuple[NDArray[np.int64], NDArray[np.int64]],
     at_vertices: NDArray[np.float64] | None,
+    required: NDArray[np.bool_] | None = None,
     **sizes: float,
 ) -> TaggedSurface:
     import mmgpy
@@ -321,6 +353,8 @@ def _mmgs(
     mesh.set_edges(ridges.astype(np.int32), np.ones(len(ridges), dtype=np.int64))
     mesh.set_ridge_edges(np.arange(len(ridges), dtype=np.int32))
     mesh.set_corners(corners.astype(np.int32))
+    if required is not None:
+        mesh.set_required_triangles(np.flatnonzero(required).astype(np.int32))
     if at_vertices is not None:
         mesh.set_field("metric", at_vertices[:, None])
     mesh.remesh(angle=0, verbose=-1, **sizes)

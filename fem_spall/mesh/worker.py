@@ -44,16 +44,20 @@ class Attempt(NamedTuple):
     """One way to remesh a boundary.
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls.
+    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls; ``walls``
+    keeps the walls as they are.
     """
 
     fraction: float
     sharp: bool
     plain: bool = False
     plate: bool = False
+    walls: bool = False
 
     def __str__(self) -> str:
-        words = ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate
+        words = (
+            ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate + ", walls kept" * self.walls
+        )
         return f"size {self.fraction:g} x size_min{words}"
 
 
@@ -64,6 +68,8 @@ LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 PLATE = Attempt(1.0, True, plate=True)
 #: So many failures are enough where cracks all but touch.
 HOPELESS = 2
+#: The first for the walls of voxels that are as fine as the mesh.
+WALLS = Attempt(1.0, False, walls=True)
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
@@ -242,7 +248,7 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
     from fem_spall.mesh.contacts import refuse_contacts
     from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import remesh, remesh_plate
+    from fem_spall.mesh.remesh_mmg import as_fine, remesh, remesh_faces, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
     from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
@@ -258,7 +264,10 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
     opening = min(mean_opening(surface) for surface in surfaces.values())
     thin = opening < settings.size_min and rim_sizes is None
-    ladder: list[Attempt | None] = [*[PLATE] * thin, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    voxels = [crack.name for crack in case.cracks if crack.kind == "image_stack"]
+    fine_enough = as_fine(boundary, voxels, settings.size_min / unit) and rim_sizes is None
+    first = [WALLS] * fine_enough + [PLATE] * thin
+    ladder: list[Attempt | None] = [*first, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
     if settings.mesher == "tetwild":
         if boundary.thin is not None:
             raise MeshingError(
@@ -275,7 +284,9 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
                 mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
             else:
                 fine = start
-                if attempt.plate:
+                if attempt.walls:
+                    fine = remesh_faces(start, settings.size_min / unit, *sizes[:2])
+                elif attempt.plate:
                     fine = remesh_plate(start, settings.size_min / unit, *sizes, opening / unit)
                 elif remesher == "mmg":
                     fine = remesh(
