@@ -229,6 +229,9 @@ def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         drop = record.get("interfaces", {}).get(crack.name, {}).get("largest_drop")
         source = "the drop across its interface"
+        if "growth" in entry:
+            drop = entry["growth"]["drive_largest"]
+            source = f"ions and electrons are {1e3 * drop:.3g} mV apart there while nothing grows"
         if drop is None:
             volts = record["electrodes"]["counter_V"]
             if volts is None:

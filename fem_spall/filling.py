@@ -32,10 +32,11 @@ from fem_spall.errors import CaseError, SolveError
 from fem_spall.leaking import leakage
 from fem_spall.mesh.tagged import TaggedMesh
 from fem_spall.mesh.wall import Cut, Wall
-from fem_spall.metrics import Evaluation
+from fem_spall.metrics import BEYOND, Evaluation
 from fem_spall.output.fields import write_pieces, write_series, write_surface
 from fem_spall.progress import Progress
 from fem_spall.solve import Solution, solve
+from fem_spall.surface_flux import RESOLVED
 
 __all__ = ["fill_times", "filling_series", "filling_table"]
 
@@ -155,7 +156,11 @@ def _row(case: Case, name: str, solution: Solution, other: Solution | None, cut:
         change = None if second is None else abs(current - second.currents[name][0])
     if change is not None and case.solver.degree == 1:
         change *= 2  # the change to degree 2 is only a part of the error
-    means = [abs(mean.value / e.reference) for mean in list(e.ball_means.values())[:1]]
+    means = [
+        abs(mean.value / e.reference)
+        for length, mean in e.ball_means.items()
+        if length >= RESOLVED * mean.local_size and mean.beyond <= BEYOND * mean.value
+    ]
     return {
         "filled_volume_m3": cut.volume,
         "front_depth_m": cut.depth,

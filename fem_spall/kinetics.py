@@ -62,7 +62,7 @@ def converge_kinetics(
         tangent, drops = _tangent(problem, phi, lithium)
         system = System(tangent, coarse)
         if scale is None:
-            scale = system.load()
+            scale = system.load(tolerance)
         found = replace(system.given, floating=lithium.floating)
         found = system.with_bodies(found)
         history.append(system.defect(phi, found) / scale)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fem_spall.boundary import FARADAY, MOLAR_VOLUME
 from fem_spall.case import Case
 from fem_spall.conduction import ConductionProblem
+from fem_spall.equilibrate import Equilibrator
 from fem_spall.errors import SolveError
 from fem_spall.fenics import dolfinx
 from fem_spall.solve import Solution
@@ -29,6 +30,10 @@ from fem_spall.system import LithiumPotential, System
 
 __all__ = ["Growth", "leakage"]
 
+#: Residual of the duals, whose error enters the bar only.
+DUAL_TOLERANCE = 1e-5
+#: Part of the sum of absolute contributions that an error is at least, as signs cancel by luck now and then.
+CANCELLATION = 0.25
 #: Turns at most, and the change of the growth over its largest value at which they end.
 TURNS, SETTLED = 20, 1e-9
 
@@ -37,12 +42,14 @@ TURNS, SETTLED = 20, 1e-9
 class Growth:
     """Growth of the pores behind one surface: potentials, V, currents, A, and volumes, m^3, (bodies,) float each.
 
-    ``error`` is the largest change of a growth current from degree 1 to degree 2, A, if both were solved.
+    ``drive``, V, is what ions and electrons are apart at each pore as long as nothing grows in it.  ``error`` is that
+    of the sum of the currents, A, if errors are estimated.
     """
 
     potential: NDArray[np.float64]
     current: NDArray[np.float64]
     volume: NDArray[np.float64]
+    drive: NDArray[np.float64]
     error: float | None = None
 
     def record(self, conductivity: float, asked: float | None) -> dict[str, Any]:
@@ -57,6 +64,7 @@ class Growth:
             "growth_current_largest": float(self.current.max()),
             "growth_current_smallest": float(self.current.min()),
             "growth_current_error": self.error,
+            "drive_largest": float(self.drive.max()),
             "volume": float(self.volume.sum()),
             "electronic_conductivity": conductivity,
         }
@@ -99,28 +107,39 @@ def leakage(
         raise SolveError(
             7, "leaking pores", "need electrodes of one potential each", "leave out interface: {kind: exact_potential}"
         )
-    fine = _settled(case, solution.system, names, voltage, case.solver.tolerance, (solution.phi, solution.lithium))
-    coarse = None
-    if solution.system.coarse is not None:
-        coarse = _settled(case, solution.system.coarse, names, voltage, case.solver.tolerance, None)
+    electronic = _Electronic(case, solution.problem, names, voltage)
+    fine = _settled(electronic, solution.system, case.solver.tolerance, (solution.phi, solution.lithium))
+    stopped = electronic.open_circuit(case.solver.tolerance)
+    coarse, errors = None, {}
+    if case.solver.errors:
+        errors = electronic.errors(fine, case.solver.tolerance)
+        if solution.system.coarse is not None:
+            lower = _Electronic(case, solution.system.coarse.problem, names, voltage)
+            coarse = _settled(lower, solution.system.coarse, case.solver.tolerance, None)
     result = {}
     for name in names:
         potential, current = fine[name]
-        error = None if coarse is None else float(np.abs(current - coarse[name][1]).max()) * abs(solution.factor)
+        drive = solution.lithium.floating[name] - stopped[name]
+        error = errors.get(name)
+        if error is not None and coarse is not None:  # what the pores' own potentials are off by moves the drive
+            moved = np.divide(potential - coarse[name][0], drive, out=np.zeros_like(drive), where=drive != 0)
+            error += float(np.abs(current * moved).sum())
+        if error is not None:
+            error *= abs(solution.factor)
         volume = solution.problem.mesh.volumes(name)
         if volumes is not None:
             volume *= volumes[name] / volume.sum()
-        result[name] = Growth(potential * solution.factor, current * solution.factor, volume, error)
+        result[name] = Growth(
+            potential * solution.factor, current * solution.factor, volume, np.abs(drive * solution.factor), error
+        )
     return result
 
 
 def _settled(
-    case: Case, system: System, names: Sequence[str], voltage: float, tolerance: float,
-    begin: tuple[Any, LithiumPotential] | None,
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
+    electronic: _Electronic, system: System, tolerance: float, begin: tuple[Any, LithiumPotential] | None
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Potential, V, and ionic net current, A, of each pore once both fields agree."""
-    problem = system.problem
-    electronic = _Electronic(case, problem, names, voltage)
+    names = electronic.names
     if begin is None:
         _, phi, lithium = system.solve(system.given, tolerance)
     else:
@@ -130,7 +149,7 @@ def _settled(
         growth = {name: -value for name, value in electronic.net_currents(lithium, tolerance).items()}
         scale = max(float(np.abs(value).max()) for value in growth.values())
         if before and all(np.abs(growth[n] - before[n]).max() <= SETTLED * scale for n in names):
-            amperes = problem.current_scale
+            amperes = system.problem.current_scale
             return {name: (lithium.floating[name], growth[name] * amperes) for name in names}
         before = growth
         given: dict[str, Any] = {**system.given.current, **growth}
@@ -166,21 +185,60 @@ class _Electronic:
         )  # fmt: skip
         given = tuple(name for name in floating if name not in names)
         self.problem = problem
-        grounded = replace(problem, floating=given)
-        coarse = None
-        if problem.degree == 2:
-            low = dolfinx.fem.functionspace(problem.mesh.mesh, ("Lagrange", 1))
-            coarse = System(replace(grounded, degree=1, space=low))
-        self.system = System(grounded, coarse)
+        self.system = _system(replace(problem, floating=given))
         self._pieces = {name: problem.pieces(name) for name in names}
 
     def net_currents(self, lithium: LithiumPotential, tolerance: float) -> dict[str, NDArray[np.float64]]:
         """Electronic net current into each pore, in program units of the ionic field."""
-        fixed = self.system.given.fixed.copy()
-        for name, (unknowns, body, _) in self._pieces.items():
-            fixed.x.array[unknowns] = lithium.floating[name][body]
-        _, phi, found = self.system.solve(replace(self.system.given, fixed=fixed), tolerance)
+        _, phi, found = self.system.solve(self._held(lithium.floating), tolerance)
         return {name: self.ratio * self.system.piece_currents(phi, found, self._pieces[name]) for name in self.names}
+
+    def open_circuit(self, tolerance: float) -> dict[str, NDArray[np.float64]]:
+        """Potential of the electrons, V, in each pore as long as it neither takes nor gives any."""
+        system = _system(self.problem)
+        found = system.solve(system.given, tolerance)[2]
+        return {name: found.floating[name] for name in self.names}
+
+    def errors(
+        self, settled: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]], tolerance: float
+    ) -> dict[str, float]:
+        """Error of the electronic current, A, into all pores behind each surface, by dual-weighted defects; collective.
+
+        The current is the energy product of the field with the potential that is one on the pores and zero elsewhere.
+        """
+        equilibrator, comm = Equilibrator(self.system), self.problem.mesh.comm
+        _, phi, found = self.system.solve(self._held({name: pair[0] for name, pair in settled.items()}), tolerance)
+        primal = equilibrator.defect(phi, found)
+        amperes = self.ratio * self.problem.current_scale
+        arrays, errors = self.problem.mesh.arrays, {}
+        deficits = {} if arrays is None else arrays.info.get("flat_area_deficit", {})
+        for name in self.names:
+            unit = {other: np.full(len(pair[0]), float(other == name)) for other, pair in settled.items()}
+            fixed = dolfinx.fem.Function(self.problem.space)
+            lithium = LithiumPotential(self._held(unit, fixed).fixed)
+            _, dual, weight = self.system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
+            product = equilibrator.product(primal, equilibrator.defect(dual, weight)) * amperes
+            signed, absolute = comm.allreduce(np.array([product.sum(), np.abs(product).sum()]))
+            deficit = comm.bcast(abs(deficits.get(name, 0.0)))
+            curved = comm.bcast(arrays is not None and arrays.order == 2)
+            shape = (deficit**2 if curved else 2 * deficit) * float(np.abs(settled[name][1]).sum())
+            errors[name] = max(abs(float(signed)), CANCELLATION * float(absolute)) + shape
+        return errors
+
+    def _held(self, potentials: dict[str, NDArray[np.float64]], fixed: Any = None) -> LithiumPotential:
+        """The given potentials with those of the pores, (bodies,) float, V."""
+        fixed = self.system.given.fixed.copy() if fixed is None else fixed
+        for name, (unknowns, body, _) in self._pieces.items():
+            fixed.x.array[unknowns] = potentials[name][body]
+        return replace(self.system.given, fixed=fixed)
+
+
+def _system(problem: ConductionProblem) -> System:
+    """The system of a problem, with the one of degree 1 that degree 2 needs."""
+    if problem.degree == 1:
+        return System(problem)
+    low = dolfinx.fem.functionspace(problem.mesh.mesh, ("Lagrange", 1))
+    return System(problem, System(replace(problem, degree=1, space=low)))
 
 
 def _constant(potential: float) -> Any:

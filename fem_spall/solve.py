@@ -36,7 +36,7 @@ class Solution:
     lithium: LithiumPotential  # as posed, whatever the factor
     vertex_current: dict[str, NDArray[np.float64]]
     bulk_power: float  # ∫ σ|∇φ|² dx, W
-    surface_power: float  # −Σ φ_i R_i, W
+    surface_power: float  # −Σ (φ_i − φ_mid) R_i, W
     height_moment: float  # Σ z_i R_i, A m
     boundary_moment: float  # −∮ φ (σn)_z ds = −∫ (σ∇φ)_z dx, A m
     phi_range: tuple[float, float]
@@ -115,13 +115,17 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
         name: gather(problem, vertex_space, system.lowered(values) * scale)
         for name, values in {"": fixed, **by_surface}.items()
     }
-    sums = comm.allreduce(np.array([(reaction * phi.x.array[:owned]).sum(), (reaction * height).sum()]))
+    values = phi.x.array[:owned]
+    low = comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN)
+    high = comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX)
+    # From the middle of the potentials, since Σ R_i is zero: behind large resistances they are all nearly the same.
+    swing = values - (low + high) / 2
+    sums = comm.allreduce(np.array([(reaction * swing).sum(), (reaction * height).sum()]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
     if problem.cells is None:
         boundary = integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
     else:  # ∮ φ (σn)_z ds = ∫ (σ∇φ)_z dx only where σ is constant
         boundary = integrate(ufl.dot(problem.sigma, ufl.grad(phi))[2] * ufl.dx(domain=problem.mesh.mesh), comm)
-    values = phi.x.array[:owned]
     net = [
         float(np.abs(system.net_currents(phi, lithium, name)).max())
         for name in problem.floating
@@ -133,10 +137,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
         surface_power=-float(sums[0]) * scale,
         height_moment=float(sums[1]) * scale * problem.mesh.unit,
         boundary_moment=-boundary * scale * problem.mesh.unit,
-        phi_range=(
-            comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN),
-            comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX),
-        ),
+        phi_range=(low, high),
         interface_moment={
             name: comm.allreduce(float((through * phi.x.array[:owned]).sum())) * scale
             for name, through in by_surface.items()

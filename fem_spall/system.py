@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
-from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
+from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, ufl
 from fem_spall.floating import Body, Elimination
 from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, vertex_pairs
 
@@ -32,6 +32,8 @@ UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
 MOST_ITERATIONS = 500
+#: Rounding of a residual over that of a potential as rough as the mesh can hold; asked residuals are never below it.
+ROUNDING = 1e-14
 
 
 type Floats = NDArray[np.float64]
@@ -145,10 +147,14 @@ class System:
 
     def reaction(self, phi: Any) -> Floats:
         """−∫ σ∇φ·∇v dx for the owned unknowns: into the lithium positive; collective."""
+        # Only differences of φ count: without its mean, those behind large resistances keep their digits.
+        swing, comm = phi.copy(), self.problem.mesh.comm
+        total, count = comm.allreduce(np.array([phi.x.array[: self.owned].sum(), float(self.owned)]))
+        swing.x.array[:] -= total / count
         if self.stiffness is None:
-            return self._assembled(-self.problem.bulk(phi, ufl.TestFunction(self.problem.space)))
+            return self._assembled(-self.problem.bulk(swing, ufl.TestFunction(self.problem.space)))
         result = self.stiffness.vector()
-        self.stiffness.multiply(phi.x, result, contact=False)
+        self.stiffness.multiply(swing.x, result, contact=False)
         return np.asarray(-result.array[: self.owned])
 
     def through(self, name: str, phi: Any, potential: Any) -> Floats:
@@ -198,18 +204,17 @@ class System:
         SolveError
             If the iteration does not reach the residual.
         """
-        right = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
-        scale, size = self.defect(lithium.fixed, lithium), self._norm(right)
+        base, right, size, scale = self._level(lithium, tolerance)
         start = None
         if guess is not None:
-            start = guess.x.array[: self.owned] - lithium.fixed.x.array[: self.owned]
+            start = guess.x.array[: self.owned] - base.x.array[: self.owned]
             start[self._owned_fixed] = 0.0
         correction, iterations = np.zeros(self.owned), 0
         if size > 0:
             wanted = tolerance * MARGIN * scale / size
             correction, iterations = self._solver.solve(right, start, wanted, MOST_ITERATIONS)
         phi = dolfinx.fem.Function(self.problem.space, name="potential_V")
-        phi.x.array[: self.owned] = correction + lithium.fixed.x.array[: self.owned]
+        phi.x.array[: self.owned] = correction + base.x.array[: self.owned]
         phi.x.scatter_forward()
         found = self._taken(phi, lithium)
         true = self.defect(phi, found) / scale if scale > 0 else 0.0
@@ -253,9 +258,47 @@ class System:
             contact[group.name] = own
         return replace(lithium, contact=contact)
 
-    def load(self) -> float:
-        """Norm of the residual of the given potentials alone: what residuals are measured by."""
-        return self.defect(self.given.fixed, self.given)
+    def load(self, tolerance: float) -> float:
+        """What residuals of the given potentials are measured by."""
+        return self._level(self.given, tolerance)[3]
+
+    def _level(self, lithium: LithiumPotential, tolerance: float) -> tuple[Any, Floats, float, float]:
+        """The best potential that is one constant on all free unknowns, its residual, the norm of that, and the load.
+
+        Behind large resistances almost all of the voltage drops at the interfaces, and the current is a small part of
+        what a potential of zero would draw: residuals are measured by what is left at the best constant, so that
+        currents are as accurate whatever the resistance.  Collective.
+        """
+        ground = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
+        base, size = lithium.fixed.copy(), self._norm(ground)
+        one, drawn = self._constant
+        above, below = self.problem.mesh.comm.allreduce(np.array([ground.sum(), drawn.sum()]))
+        level = float(above / below) if below > 0 else 0.0
+        right = ground - level * drawn
+        if self._norm(right) < size:
+            base.x.array[:] += level * one
+            size = self._norm(right)
+        else:
+            right = ground
+        highest = self.problem.mesh.comm.allreduce(float(np.abs(base.x.array).max(initial=0.0)), op=MPI.MAX)
+        return base, right, size, max(size, ROUNDING / tolerance * highest * self._roughest) if size > 0 else size
+
+    @cached_property
+    def _constant(self) -> tuple[Floats, Floats]:
+        """One on the free local unknowns and zero on the others, and what the owned unknowns draw at it; collective."""
+        one = dolfinx.fem.Function(self.problem.space)
+        one.x.array[:] = 1.0
+        one.x.array[self.fixed] = 0.0
+        nothing = LithiumPotential(dolfinx.fem.Function(self.problem.space))
+        return one.x.array, -self._residual(one, self._taken(one, nothing))
+
+    @cached_property
+    def _roughest(self) -> float:
+        """Norm of the residual of a potential of ±1 V that changes from unknown to unknown."""
+        rough = dolfinx.fem.Function(self.problem.space)
+        rough.x.array[: self.owned] = 1.0 - 2.0 * (np.arange(self.owned) % 2)
+        rough.x.scatter_forward()
+        return float(np.sqrt(self.problem.mesh.comm.allreduce((self.reaction(rough) ** 2).sum())))
 
     def defect(self, phi: Any, lithium: LithiumPotential) -> float:
         """Norm of the residual of a potential with that of the lithium, bodies included."""

@@ -72,6 +72,22 @@ def test_growth_is_proportional_to_few_electrons() -> None:
     assert few.volume.sum() == pytest.approx(4 * 2.5 * 3.75 * 4.17 * UM**3, rel=0.2)
 
 
+def test_the_error_of_the_growth_covers_what_degree_2_changes() -> None:
+    """Bug: the error is that of another pore, of one degree for the other, or as wide as the change itself."""
+    chosen = case("500 ohm cm^2")
+    mesh = distribute(block_mesh((8, 8, 12), holes=HOLES), MPI.COMM_SELF)
+    first = solve(formulate(chosen, mesh, 1), 1e-11)
+    low, high = (leakage(chosen, s, 0.5)["pores"] for s in (first, solve(formulate(chosen, mesh, 2), 1e-11, first)))
+    assert low.error is not None
+    assert high.error is not None
+    change = abs(float(low.current.sum() - high.current.sum()))
+    assert change - high.error < low.error < 5 * change
+    assert high.error < 0.5 * low.error
+    # While nothing grows ions and electrons are as far apart as the drop at the plating electrode times 1 - d/H.
+    drop = 0.5 * 0.05 / (0.05 + 50 * UM / 0.1)
+    assert sorted(high.drive) == pytest.approx(sorted(drop * (k + 0.5) / 12 for _, _, k in HOLES), rel=0.06)
+
+
 def test_what_leaking_refuses() -> None:
     with pytest.raises(ValidationError, match=r"leaks, which needs electrolyte\.electronic_conductivity"):
         case(None, electrolyte={k: v for k, v in ELECTROLYTE.items() if k != "electronic_conductivity"})
