@@ -25,14 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.fenics import PETSc, basix, compile_expression, compile_form, dolfinx, integrate, ufl
-from fem_spall.floating import matrix_of
-from fem_spall.system import LithiumPotential, System, elimination_of
+from fem_spall.fenics import basix, compile_expression, compile_form, dolfinx, integrate, ufl
+from fem_spall.nonconforming import Nonconforming
+from fem_spall.system import LithiumPotential, System
 
 __all__ = ["Defect", "Equilibrator"]
-
-#: Relative residual of the correction of lowest degree: what is left of the divergence is this small.
-TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Equilibrator:
     """Makes conserving fluxes for potentials of one system; the set-up is shared by all of them."""
 
     def __init__(self, system: System) -> None:
-        self.problem = system.problem
+        self._system, self.problem = system, system.problem
         self.mesh = system.problem.mesh.mesh
         self._stiffness = system.stiffness
         degree = system.problem.degree
@@ -271,8 +268,7 @@ class Equilibrator:
 
         Through the wall of an isolated body it takes back what goes ``into`` it.
         """
-        potential = self._nonconforming.solve(source, into)
-        through = self._nonconforming.outward(potential, source)
+        through = self._nonconforming.solve(source, into)
         result = []
         for side in (0, 1) if self.problem.mesh.sheets else (0,):
             lowest = dolfinx.fem.Function(self._lowest)
@@ -283,8 +279,8 @@ class Equilibrator:
         return result
 
     @cached_property
-    def _nonconforming(self) -> _Nonconforming:
-        return _Nonconforming(self)
+    def _nonconforming(self) -> Nonconforming:
+        return Nonconforming(self._system, self.given_facets)
 
     @cached_property
     def _facet_unknown(self) -> NDArray[np.int32]:
@@ -320,89 +316,3 @@ class _Sides:
     def take(self, values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
         """Values (cells, 4) of cell facets as seen from the lower (0) or higher (1) cell, (facets,)."""
         return np.asarray(values.ravel()[self._at[side]])
-
-
-class _Nonconforming:
-    """−∇·(σ∇w) = r with elements of Crouzeix and Raviart on straight-sided cells, w = 0 on fixed potentials.
-
-    Isolated bodies are merged as in the problem itself, so that no net flux enters any.
-    """
-
-    def __init__(self, parent: Equilibrator) -> None:
-        problem, mesh = parent.problem, parent.mesh
-        self.space = space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
-        self._function = dolfinx.fem.Function(space)
-        self._dofs = space.dofmap.list[: parent.cells]
-        corners = mesh.geometry.x[mesh.geometry.dofmaps[0][: parent.cells, :4]]
-        edges = np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 2)
-        inverse = np.linalg.inv(edges)
-        slopes = -3 * np.concatenate([-inverse.sum(axis=1, keepdims=True), inverse], axis=1)
-        volume = np.abs(np.linalg.det(edges)) / 6
-        self._stiffness = np.einsum("c,cid,cde,cje->cij", volume, slopes, problem.by_cell, slopes, optimize=True)
-        index_map = space.dofmap.index_map
-        fixed = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
-        fixed[dolfinx.fem.locate_dofs_topological(space, 2, parent.given_facets)] = True
-        flags = dolfinx.la.vector(index_map, 1)  # a rank may not see that its facet is part of a sheet
-        flags.array[:] = fixed
-        flags.scatter_reverse(dolfinx.la.InsertMode.add)
-        flags.scatter_forward()
-        self.free = flags.array == 0
-        self._elimination = elimination_of(problem, space, np.nonzero(~self.free)[0].astype(np.int32))
-        diagonal, walls = (~self.free).astype(float), {}
-        test, one = ufl.TestFunction(space), dolfinx.fem.Constant(mesh, 1.0)
-        for name in problem.contact:
-            walls[name] = dolfinx.fem.assemble_vector(compile_form(problem.contact_term(name, one, test))).array
-            diagonal += walls[name]
-        self._ksp = self._solver(index_map, diagonal, walls)
-
-    def _solver(self, index_map: Any, diagonal: NDArray[np.float64], walls: dict[str, NDArray[np.float64]]) -> Any:
-        free, comm = self.free, self.space.mesh.comm
-        rows = np.repeat(self._dofs, 4, axis=1).ravel()
-        columns = np.tile(self._dofs, (1, 4)).ravel()
-        values = self._stiffness.ravel()
-        keep = free[rows] & free[columns]
-        own = np.arange(index_map.size_local)
-        rows = np.concatenate([rows[keep], own])
-        columns = np.concatenate([columns[keep], own])
-        values = np.concatenate([values[keep], diagonal[own]])
-        if self._elimination is None:
-            number = index_map.local_to_global(np.arange(free.size, dtype=np.int32))
-            sizes = (index_map.size_local, index_map.size_global)
-        else:
-            number, sizes = self._elimination.number, self._elimination.sizes
-            self._transfer = self._elimination.transfer
-        matrix = matrix_of(comm, (sizes, sizes), number[rows], number[columns], values)
-        if self._elimination is not None and any(not group.merged for group in self._elimination.bodies):
-            matrix.axpy(1.0, self._elimination.coupling(walls))
-        ksp = PETSc.KSP().create(comm)
-        ksp.setOperators(matrix)
-        ksp.setType("cg")
-        ksp.getPC().setType("gamg")
-        ksp.setTolerances(rtol=TOLERANCE, atol=1e-300, max_it=1000)
-        return ksp
-
-    def solve(self, source: NDArray[np.float64], into: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """Potential w at the facets of each cell, (cells, 4) float."""
-        load = self._function.x
-        load.array[:] = into
-        np.add.at(load.array, self._dofs.ravel(), np.repeat(source / 4, 4))
-        load.scatter_reverse(dolfinx.la.InsertMode.add)
-        load.scatter_forward()
-        load.array[~self.free] = 0.0
-        right = self._function.x.petsc_vec
-        if self._elimination is not None:
-            reduced = self._transfer.createVecRight()
-            self._transfer.multTranspose(right, reduced)
-            right = reduced
-        result = right.duplicate()
-        self._ksp.solve(right, result)
-        if self._elimination is None:
-            self._function.x.petsc_vec.array[:] = result.array
-        else:
-            self._transfer.mult(result, self._function.x.petsc_vec)
-        self._function.x.scatter_forward()
-        return np.asarray(self._function.x.array[self._dofs])
-
-    def outward(self, potential: NDArray[np.float64], source: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Flux out of each cell through its facets, (cells, 4) float."""
-        return np.asarray(source[:, None] / 4 - np.einsum("cij,cj->ci", self._stiffness, potential))

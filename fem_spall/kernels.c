@@ -100,6 +100,63 @@ void stored(int64_t cells, const int32_t *which, const int32_t *unknowns, const 
     }
 }
 
+/* Residuals of the unknowns on the four facets of each lane, elements of Crouzeix and Raviart: facet i has the function
+   1 - 3 lambda_i, so the matrix is nine times that of degree 1. */
+static inline void facet_residuals(const REAL *g, const REAL u[4][W], REAL r[4][W])
+{
+    LANES for (int l = 0; l < W; l++) {
+        REAL a = 180 * (u[1][l] - u[0][l]), b = 180 * (u[2][l] - u[0][l]), c = 180 * (u[3][l] - u[0][l]);
+        r[1][l] = g[l] * a + g[W + l] * b + g[2 * W + l] * c;
+        r[2][l] = g[W + l] * a + g[3 * W + l] * b + g[4 * W + l] * c;
+        r[3][l] = g[2 * W + l] * a + g[4 * W + l] * b + g[5 * W + l] * c;
+        r[0][l] = -(r[1][l] + r[2][l] + r[3][l]);
+    }
+}
+
+/* y += A x with those elements on cells that are taken as straight-sided. */
+void facets(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict y)
+{
+    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
+        int count = cells - first < W ? (int)(cells - first) : W;
+        const int32_t *at = unknowns + 4 * first;
+        REAL u[4][W] __attribute__((aligned(64))) = {{0}}, r[4][W] __attribute__((aligned(64)));
+        for (int l = 0; l < count; l++)
+            for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
+        facet_residuals(geometry, u, r);
+        for (int l = 0; l < count; l++)
+            for (int k = 0; k < 4; k++) y[at[4 * l + k]] += r[k][l];
+    }
+}
+
+/* The same by cell: out (cells, 4). */
+void facet_values(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict out)
+{
+    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
+        int count = cells - first < W ? (int)(cells - first) : W;
+        const int32_t *at = unknowns + 4 * first;
+        REAL u[4][W] __attribute__((aligned(64))) = {{0}}, r[4][W] __attribute__((aligned(64)));
+        for (int l = 0; l < count; l++)
+            for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
+        facet_residuals(geometry, u, r);
+        for (int l = 0; l < count; l++)
+            for (int k = 0; k < 4; k++) out[4 * (first + l) + k] = r[k][l];
+    }
+}
+
+/* Add the diagonal of that matrix. */
+void facet_diagonal(int64_t cells, const int32_t *unknowns, const REAL *geometry, REAL *out)
+{
+    for (int64_t c = 0; c < cells; c++) {
+        const REAL *g = geometry + c / W * 6 * W + c % W;
+        const int32_t *at = unknowns + 4 * c;
+        REAL inner = g[0] + g[3 * W] + g[5 * W];
+        out[at[0]] += 180 * (inner + 2 * (g[W] + g[2 * W] + g[4 * W]));
+        out[at[1]] += 180 * g[0];
+        out[at[2]] += 180 * g[3 * W];
+        out[at[3]] += 180 * g[5 * W];
+    }
+}
+
 /* Gradients n of the last three barycentric coordinates times the determinant, which is returned. */
 static double cofactors(const double *const p[4], double n[3][3])
 {
@@ -222,21 +279,44 @@ void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict
     }
 }
 
-/* From degree 1 to degree 2: each unknown takes the mean of two vertices; zero where ``inverse`` is zero. */
-void raise(int64_t n, const int32_t *pair, const REAL *inverse, const double *coarse, REAL *restrict fine)
+/* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3; zero where ``inverse`` is zero. */
+static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const double *coarse,
+                              REAL *restrict fine)
 {
-    for (int64_t i = 0; i < n; i++)
-        fine[i] = inverse[i] != 0 ? (REAL)(0.5 * (coarse[pair[2 * i]] + coarse[pair[2 * i + 1]])) : 0;
+    for (int64_t i = 0; i < n; i++, parent += count) {
+        double sum = coarse[parent[0]] + coarse[parent[1]];
+        if (count == 3) sum += coarse[parent[2]];
+        fine[i] = inverse[i] != 0 ? (REAL)(sum * (1.0 / count)) : 0;
+    }
+}
+
+void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const double *coarse, REAL *fine)
+{
+    if (count == 2)
+        raise_from(n, 2, parent, inverse, coarse, fine);
+    else
+        raise_from(n, 3, parent, inverse, coarse, fine);
 }
 
 /* The transpose of it, of the residual r - w: added to ``coarse``. */
-void lower(int64_t n, const int32_t *pair, const REAL *inverse, const REAL *r, const REAL *w, double *coarse)
+static inline void lower_to(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *r,
+                            const REAL *w, double *coarse)
 {
-    for (int64_t i = 0; i < n; i++) {
-        double half = inverse[i] != 0 ? 0.5 * (double)(r[i] - w[i]) : 0;
-        coarse[pair[2 * i]] += half;
-        coarse[pair[2 * i + 1]] += half;
+    for (int64_t i = 0; i < n; i++, parent += count) {
+        double part = inverse[i] != 0 ? (double)(r[i] - w[i]) * (1.0 / count) : 0;
+        coarse[parent[0]] += part;
+        coarse[parent[1]] += part;
+        if (count == 3) coarse[parent[2]] += part;
     }
+}
+
+void lower(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const REAL *r, const REAL *w,
+           double *coarse)
+{
+    if (count == 2)
+        lower_to(n, 2, parent, inverse, r, w, coarse);
+    else
+        lower_to(n, 3, parent, inverse, r, w, coarse);
 }
 
 /* x += alpha p; r -= alpha q; returns r.r */

@@ -1,4 +1,4 @@
-"""Degree 2 without a matrix: the stiffness by its action on a potential, and its solver with two levels.
+"""Degree 2 without a matrix: the stiffness by its action on a potential, and the solver with two levels.
 
 A straight-sided cell has six numbers (``kernels.c``), a curved one the upper triangle of its element matrix, a surface
 with an interfacial resistance a small assembled matrix.  Conjugate gradients run in double precision; the
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from fem_spall.fenics import MPI, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, Kernels, kernels
 
-__all__ = ["CoarseLevel", "Stiffness", "TwoLevel", "vertex_pairs"]
+__all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "vertex_pairs"]
 
 #: Cells whose middle nodes are this close to the middles of the edges, over the longest edge, are straight-sided.
 STRAIGHT = 1e-12
@@ -182,27 +182,44 @@ def vertex_pairs(coarse: Any, fine: Any) -> NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class CoarseLevel:
-    """Degree 1 below degree 2.
+    """Degree 1 below another space on the same mesh.
 
     ``fixed`` are its local unknowns that stay zero; ``correct`` returns an approximate solution for a residual, both
-    by owned unknown; ``pairs`` are those of :func:`vertex_pairs`.
+    by owned unknown; ``parents`` (n, 2 or 3) are its local unknowns whose mean each local one of the other space takes
+    from a linear function.
     """
 
     space: Any
     fixed: NDArray[np.int32]
     correct: Callable[[Floats], Floats]
-    pairs: NDArray[np.int32]
+    parents: NDArray[np.int32]
+
+
+class Operator(Protocol):
+    """A symmetric matrix known by its action; ``owned`` unknowns of ``map`` are this rank's."""
+
+    map: Any
+    owned: int
+
+    def vector(self, dtype: Any = np.float64) -> Any:
+        """A vector with ghosts, zero."""
+
+    def multiply(self, x: Any, y: Any) -> None:
+        """Y = Ax in the precision of the vectors; collective."""
+
+    def diagonal(self) -> Floats:
+        """Diagonal of A for the owned unknowns; collective."""
 
 
 class TwoLevel:
-    """Conjugate gradients for A of degree 2, where ``fixed`` are the owned unknowns that stay zero.
+    """Conjugate gradients for A, where ``fixed`` are the owned unknowns that stay zero.
 
     Unknowns of an isolated body are kept as so many copies of one (``elimination``); ``walls`` are the integrals that
     :meth:`Elimination.release` takes.
     """
 
     def __init__(
-        self, stiffness: Stiffness, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
+        self, stiffness: Operator, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
         walls: dict[str, Floats],
     ) -> None:  # fmt: skip
         self._a, self._fixed, self._coarse = stiffness, fixed, coarse
@@ -210,7 +227,7 @@ class TwoLevel:
         self._below = dolfinx.fem.Function(coarse.space)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
-        self._pairs = coarse.pairs[:n]
+        self._parents = coarse.parents[:n]
         diagonal = stiffness.diagonal()
         if elimination is not None:
             elimination.share(diagonal)
@@ -289,15 +306,15 @@ class TwoLevel:
 
     def _correct(self, r: NDArray[np.float32], w: Any, d: Any) -> None:
         """D = P B₁ Pᵀ(r − w)."""
-        below = self._below.x
+        below, count = self._below.x, self._parents.shape[1]
         below.array[:] = 0.0
-        self._run_single("lower", self._n, self._pairs, self._inverse, r, w.array, below.array)
+        self._run_single("lower", self._n, count, self._parents, self._inverse, r, w.array, below.array)
         below.scatter_reverse(dolfinx.la.InsertMode.add)
         below.array[self._coarse.fixed] = 0.0
         owned = below.index_map.size_local
         below.array[:owned] = self._coarse.correct(below.array[:owned])
         below.scatter_forward()
-        self._run_single("raise", self._n, self._pairs, self._inverse, below.array, d.array)
+        self._run_single("raise", self._n, count, self._parents, self._inverse, below.array, d.array)
 
     def _largest_eigenvalue(self) -> float:
         """Largest eigenvalue of D⁻¹A on the free unknowns, by Lanczos' method in conjugate gradients."""

@@ -325,10 +325,13 @@ class System:
     def _solver(self) -> _Assembled | TwoLevel:
         if self.coarse is None or self.stiffness is None:
             return _Assembled(self.matrix, self.elimination)
-        below = self.coarse._solver
-        assert isinstance(below, _Assembled)
-        coarse = CoarseLevel(self.coarse.problem.space, self.coarse.fixed, below.precondition, self._pairs)
+        coarse = self.coarse.below(self._pairs)
         return TwoLevel(self.stiffness, self._owned_fixed, coarse, self.elimination, self._walls)
+
+    def below(self, parents: NDArray[np.int32]) -> CoarseLevel:
+        """The multigrid of degree 1 as the coarse level of a space with those ``parents``; of degree 1 only."""
+        assert isinstance(self._solver, _Assembled)
+        return CoarseLevel(self.problem.space, self.fixed, self._solver.precondition, parents)
 
     def _norm(self, values: Floats) -> float:
         """Norm of a residual over the unknowns that are left; collective."""

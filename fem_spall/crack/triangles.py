@@ -25,13 +25,24 @@ type Ints = NDArray[np.int64]
 
 def unique_rows(rows: NDArray[np.generic]) -> tuple[Ints, Ints]:
     """Return where each different row first stands, in lexicographic order, and the number of each row among them."""
-    order = np.lexsort(rows.T[::-1])
-    ordered = rows[order]
-    new = np.ones(len(ordered), dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    if len(rows) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    whole = rows.astype(np.int64) if np.issubdtype(rows.dtype, np.integer) else None
+    scale = int(whole.max()) + 1 if whole is not None and whole.min() >= 0 else 0
+    if whole is not None and 0 < scale ** rows.shape[1] < 2**63:  # one number a row, whose order is that of the rows
+        keys = np.zeros(len(rows), dtype=np.int64)
+        for column in whole.T:
+            keys *= scale
+            keys += column
+        order = np.argsort(keys)
+        new = np.diff(keys[order], prepend=-1) != 0
+    else:
+        order = np.lexsort(rows.T[::-1])
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
     index = np.empty(len(order), dtype=np.int64)
     index[order] = np.cumsum(new) - 1
-    return order[new], index  # lexsort is stable: the first of equal rows comes first
+    return np.minimum.reduceat(order, np.flatnonzero(new)), index
 
 
 def weld(vertices: Floats) -> tuple[Floats, Ints]:

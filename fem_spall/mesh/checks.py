@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
+from fem_spall.mesh.sides import side_numbers
 from fem_spall.mesh.tagged_surface import TaggedSurface
 
 __all__ = ["check_mesh", "radius_ratio", "surface_distance"]
@@ -86,7 +87,7 @@ def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -
             41, "mesh", f"cell volumes must add up to the enclosed volume; off by {volume / enclosed - 1:.1e}",
             "change mesh.size_min",
         )  # fmt: skip
-    pieces = _pieces(mesh.cells[:, :4])
+    pieces = _pieces(mesh)
     if pieces != 1:
         raise MeshingError(42, "mesh", f"the electrolyte must be one piece; got {pieces}", "change mesh.size_min")
     edges = np.linalg.norm(
@@ -107,13 +108,10 @@ def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -
 
 def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
     """Raise unless the facets close the cells and those on the block's faces lie on them exactly enough."""
-    cells = mesh.cells[:, :4]
-    sides = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
-    unique, count = np.unique(sides, axis=0, return_counts=True)
-    boundary = {tuple(s) for s in unique[count == 1].tolist()}
-    tagged = {tuple(s) for s in np.sort(mesh.facets[:, :3], axis=1).tolist()}
-    if boundary - tagged:
-        raise MeshingError(43, "mesh", f"{len(boundary - tagged)} boundary facets have no name", "report this case")
+    _, _, count, number = side_numbers(mesh)
+    count[number] = 0
+    if nameless := int((count == 1).sum()):
+        raise MeshingError(43, "mesh", f"{nameless} boundary facets have no name", "report this case")
     span = float(np.ptp(box, axis=0).max())
     for name, (axis, side) in FACES.items():
         own = np.unique(mesh.facets[mesh.tags == mesh.names[name]]) if name in mesh.names else np.empty(0, dtype=int)
@@ -122,14 +120,14 @@ def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
             raise MeshingError(44, f"face {name}", f"must be plane; off by {off * mesh.unit:.1e} m", "lower size_min")
 
 
-def _pieces(cells: NDArray[np.int64]) -> int:
+def _pieces(mesh: MeshArrays) -> int:
     """Number of parts connected through facets."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    sides = np.sort(cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3), axis=1)
-    order = np.lexsort(sides.T)
-    same = (np.diff(sides[order], axis=0) == 0).all(axis=1)
+    index, _, _, _ = side_numbers(mesh)
+    order = np.argsort(index)
+    same = np.diff(index[order]) == 0
     one, two = order[:-1][same] // 4, order[1:][same] // 4
-    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(cells), len(cells)))
+    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(mesh.cells),) * 2)
     return int(connected_components(graph, directed=False)[0])

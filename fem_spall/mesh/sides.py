@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Repair
+from fem_spall.crack.triangles import unique_rows
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 from fem_spall.mesh.tagged_surface import CUT_OFF
 
-__all__ = ["closed_again", "conducting_part", "inner_facets", "opened"]
+__all__ = ["closed_again", "conducting_part", "inner_facets", "opened", "side_numbers"]
 
 type Ints = NDArray[np.int64]
 
@@ -21,7 +22,7 @@ _SIDES = [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 def inner_facets(mesh: MeshArrays) -> NDArray[np.bool_]:
     """Which facets have a cell on both sides, (k,) bool."""
-    _, _, count, number = _numbered(mesh)
+    _, _, count, number = side_numbers(mesh)
     return np.asarray(count[number] == 2)
 
 
@@ -36,7 +37,7 @@ def conducting_part(mesh: MeshArrays, counter: str, lithium: frozenset[str]) -> 
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    index, _, count, number = _numbered(mesh)
+    index, _, count, number = side_numbers(mesh)
     facet_of = np.full(len(count), -1, dtype=np.int64)
     facet_of[number] = np.arange(len(number))
     order = np.argsort(index, kind="stable")
@@ -75,7 +76,7 @@ def opened(mesh: MeshArrays, names: list[str]) -> MeshArrays:
     own = np.isin(mesh.tags, [mesh.names[name] for name in names]) & inner_facets(mesh)
     if not own.any():
         return mesh
-    index, _, _, number = _numbered(mesh)
+    index, _, _, number = side_numbers(mesh)
     vertices = np.unique(mesh.facets[own])
     near = np.flatnonzero(np.isin(mesh.cells, vertices).any(axis=1))
     group = _groups(mesh.cells[near], index.reshape(-1, 4)[near], number[own])
@@ -131,17 +132,17 @@ def closed_again(mesh: MeshArrays, names: list[str]) -> MeshArrays:
     target = np.arange(len(mesh.points))
     target[vertices] = vertices[first][place.ravel()]
     facets = target[mesh.facets]
-    _, once = np.unique(np.sort(facets, axis=1), axis=0, return_index=True)
-    once = np.sort(once)
+    once = np.sort(unique_rows(np.sort(facets, axis=1))[0])
     return _packed(replace(mesh, cells=target[mesh.cells], facets=facets[once], tags=mesh.tags[once]))
 
 
-def _numbered(mesh: MeshArrays) -> tuple[Ints, Ints, Ints, Ints]:
+def side_numbers(mesh: MeshArrays) -> tuple[Ints, Ints, Ints, Ints]:
     """Number of each side of each cell (4 m,), sides (s, 3), how many cells have each (s,), number of each facet."""
     sides = np.sort(mesh.cells[:, :4][:, _SIDES].reshape(-1, 3), axis=1)
     facets = np.sort(mesh.facets[:, :3], axis=1)
-    every, index = np.unique(np.concatenate([sides, facets]), axis=0, return_inverse=True)
-    index = index.ravel()
+    every = np.concatenate([sides, facets])
+    first, index = unique_rows(every)
+    every = every[first]
     return index[: len(sides)], every, np.bincount(index[: len(sides)], minlength=len(every)), index[len(sides) :]
 
 

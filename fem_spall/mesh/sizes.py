@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import unique_rows
 from fem_spall.mesh.arrays import MeshArrays
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _levelled(
 ) -> NDArray[np.float64]:
     """Sizes lowered until none exceeds a neighbour's by more than the slope times their distance."""
     pairs = np.concatenate([cells[:, [i, j]] for i in range(4) for j in range(i)])
-    edges = np.unique(np.sort(pairs, axis=1), axis=0)
+    pairs.sort(axis=1)
+    edges = pairs[unique_rows(pairs)[0]]
     a, b = edges.T
     reach = slope * np.linalg.norm(points[a] - points[b], axis=1)
     sizes = sizes.copy()

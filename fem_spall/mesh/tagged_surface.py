@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Repair
+from fem_spall.crack.triangles import unique_rows
 from fem_spall.mesh.arrays import FACES, triangle_areas
 
 __all__ = ["CRACK_TAG", "CUT_OFF", "TaggedSurface", "divided", "facet_edges", "shells", "signed_volume", "split_edges"]
@@ -76,8 +77,8 @@ class TaggedSurface:
 def facet_edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Unique edges (e, 2) int of triangles, and the edge of each side of each triangle, (m, 3) int."""
     sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    edges, index = np.unique(sides, axis=0, return_inverse=True)
-    return edges, index.reshape(-1, 3)
+    first, index = unique_rows(sides)
+    return sides[first], index.reshape(-1, 3)
 
 
 def shells(faces: NDArray[np.int64]) -> NDArray[np.int64]:

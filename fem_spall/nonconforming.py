@@ -1,0 +1,142 @@
+"""The potential of the least flux of lowest degree, with elements of Crouzeix and Raviart.
+
+Their matrix is never made: that of a cell is nine times its matrix of degree 1, six numbers.  The functions of degree 1
+are among them and have the same energy there, so the multigrid of degree 1 that the potential itself was solved with
+is the coarse level (:class:`fem_spall.matrix_free.TwoLevel`).
+
+Source: S. C. Brenner, Two-level additive Schwarz preconditioners for nonconforming finite element methods, Math. Comp.
+65 (1996) 897.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.conduction import ConductionProblem
+from fem_spall.errors import SolveError
+from fem_spall.fenics import basix, compile_form, dolfinx, ufl
+from fem_spall.kernels import LANES, kernels
+from fem_spall.matrix_free import TwoLevel
+from fem_spall.system import System, elimination_of
+
+__all__ = ["Nonconforming"]
+
+#: Relative residual: what is left of the divergence is this small.
+TOLERANCE = 1e-8
+MOST_ITERATIONS = 500
+#: Vertices of the facet opposite each vertex.
+OPPOSITE = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
+
+type Floats = NDArray[np.float64]
+
+
+class _Stiffness:
+    """A in y = Aw: ∫ σ∇u·∇v dx by cell, and ∮ β v ds by facet on surfaces with a resistance."""
+
+    def __init__(self, problem: ConductionProblem, space: Any, walls: dict[str, Floats]) -> None:
+        mesh = problem.mesh.mesh
+        self.map = space.dofmap.index_map
+        self.owned = self.map.size_local
+        self.cells = mesh.topology.index_map(3).size_local
+        self.unknowns = space.dofmap.list[: self.cells]
+        self._contact = sum(walls.values(), np.zeros(self.owned + self.map.num_ghosts)) if walls else None
+        nodes = mesh.geometry.dofmaps[0][: self.cells]
+        self._geometry = np.zeros((-(-self.cells // LANES), 6, LANES))
+        sigma = np.ascontiguousarray(problem.conductivity[..., *np.triu_indices(3)])
+        given = nodes, nodes.shape[1], mesh.geometry.x, sigma, 6 * (sigma.ndim - 1)
+        bent = np.zeros(self.cells, dtype=np.uint8)
+        kernels("double")("geometry", self.cells, *given, np.inf, self._geometry, bent)  # all as straight
+
+    @cached_property
+    def _single(self) -> NDArray[np.float32]:
+        return self._geometry.astype(np.float32)
+
+    def vector(self, dtype: Any = np.float64) -> Any:
+        """A vector with ghosts, zero."""
+        return dolfinx.la.vector(self.map, 1, dtype)
+
+    def multiply(self, x: Any, y: Any) -> None:
+        """Y = Ax with vectors of one type, on the unknowns that this rank owns; collective."""
+        double = x.array.dtype == np.float64
+        x.scatter_forward()
+        if self._contact is None:
+            y.array[:] = 0.0
+        else:
+            np.multiply(self._contact, x.array, out=y.array, casting="same_kind")
+        geometry = self._geometry if double else self._single
+        kernels("double" if double else "float")("facets", self.cells, self.unknowns, geometry, x.array, y.array)
+        y.scatter_reverse(dolfinx.la.InsertMode.add)
+
+    def diagonal(self) -> Floats:
+        """Diagonal of A for the owned unknowns; collective."""
+        result = self.vector()
+        if self._contact is not None:
+            result.array[:] = self._contact
+        kernels("double")("facet_diagonal", self.cells, self.unknowns, self._geometry, result.array)
+        result.scatter_reverse(dolfinx.la.InsertMode.add)
+        return np.asarray(result.array[: self.owned])
+
+    def outward(self, potential: Floats) -> Floats:
+        """−σ∇w·n over the facets of each cell, (cells, 4) float, of local values."""
+        result = np.empty((self.cells, 4))
+        kernels("double")("facet_values", self.cells, self.unknowns, self._geometry, potential, result)
+        return -result
+
+
+class Nonconforming:
+    """−∇·(σ∇w) = r on straight-sided cells, w = 0 on ``given`` facets, those of fixed potential.
+
+    Isolated bodies are merged as in the problem itself, so that no net flux enters any.
+    """
+
+    def __init__(self, system: System, given: NDArray[np.int32]) -> None:
+        problem, mesh = system.problem, system.problem.mesh.mesh
+        linear = system.coarse if system.coarse is not None else system
+        self.space = space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
+        flags = dolfinx.la.vector(space.dofmap.index_map, 1)  # a rank may not see that its facet is part of a sheet
+        flags.array[dolfinx.fem.locate_dofs_topological(space, 2, given)] = 1.0
+        flags.scatter_reverse(dolfinx.la.InsertMode.add)
+        flags.scatter_forward()
+        self.free = flags.array == 0
+        fixed = np.nonzero(~self.free)[0].astype(np.int32)
+        test, one = ufl.TestFunction(space), dolfinx.fem.Constant(mesh, 1.0)
+        walls = {
+            name: dolfinx.fem.assemble_vector(compile_form(problem.contact_term(name, one, test))).array
+            for name in problem.contact
+        }
+        self._stiffness = _Stiffness(problem, space, walls)
+        parents = np.zeros((len(self.free), 3), dtype=np.int32)
+        parents[space.dofmap.list] = linear.problem.space.dofmap.list[:, OPPOSITE]
+        own = fixed[fixed < self._stiffness.owned]
+        elimination = elimination_of(problem, space, fixed)
+        owned = {name: wall[: self._stiffness.owned] for name, wall in walls.items()}
+        self._solver = TwoLevel(self._stiffness, own, linear.below(parents), elimination, owned)
+
+    def solve(self, source: Floats, into: Floats | float) -> Floats:
+        """Flux out of each cell through its facets, (cells, 4) float, that has the ``source`` (cells,) in each.
+
+        Through the walls of merged bodies it takes back what goes ``into`` them, by local unknown; collective.
+
+        Raises
+        ------
+        SolveError
+            If the iteration does not converge.
+        """
+        a, load = self._stiffness, self._stiffness.vector()
+        load.array[:] = into
+        np.add.at(load.array, a.unknowns.ravel(), np.repeat(source / 4, 4))
+        load.scatter_reverse(dolfinx.la.InsertMode.add)
+        load.array[~self.free] = 0.0
+        found, iterations = self._solver.solve(load.array[: a.owned], None, TOLERANCE, MOST_ITERATIONS)
+        if iterations == MOST_ITERATIONS:
+            raise SolveError(
+                1, "error bars", f"the conserving flux does not converge in {MOST_ITERATIONS} iterations",
+                "raise mesh quality (mesh.size_min), or set solver.errors: false",
+            )  # fmt: skip
+        load.array[: a.owned] = found
+        load.scatter_forward()
+        return source[:, None] / 4 + a.outward(load.array)

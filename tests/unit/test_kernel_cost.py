@@ -1,0 +1,102 @@
+"""Instructions that the kernels take, counted by Valgrind: a number that no load of the machine can change."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fem_spall import kernels
+
+#: Compiled for one processor everywhere, one that Valgrind knows.
+PROCESSOR = "-march=x86-64-v3"
+#: Cells, unknowns (about 2.7 a cell, as on real meshes) and calls of a count.
+CELLS, UNKNOWNS, CALLS = 4096, 11000, 4
+#: The compiler that the counts below are of; another one's are its own.
+COMPILER = "12"
+#: Largest count over that below: less than the 20 % that must not pass unseen.
+ALLOWED = 1.15
+#: Call of each kernel, and its instructions by cell or unknown in double and in single precision.
+COUNTS = {
+    "stiffness": ("stiffness(CELLS, map, a, x, y)", CELLS, 167, 113),
+    "facets": ("facets(CELLS, map, a, x, y)", CELLS, 53, 46),
+    "smooth": ("smooth(UNKNOWNS, 0.5, 0.25, a, x, y, z, b)", UNKNOWNS, 3.0, 1.5),
+    "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y)", UNKNOWNS, 13, 14),
+    "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 18, 19),
+    "advance": ("advance(UNKNOWNS, 0.5, x, y, z, b)", UNKNOWNS, 2.5, 1.9),
+}
+DRIVER = """
+#include <stdint.h>
+#include <stdlib.h>
+void stiffness(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void facets(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void smooth(int64_t, REAL, REAL, const REAL *, const REAL *, REAL *, REAL *, REAL *);
+void raise(int64_t, int64_t, const int32_t *, const REAL *, const double *, REAL *);
+void lower(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, const REAL *, double *);
+double advance(int64_t, REAL, const REAL *, const REAL *, REAL *, REAL *);
+enum { CELLS = %d, UNKNOWNS = %d };
+static int32_t map[10 * CELLS];
+static REAL a[6 * CELLS + UNKNOWNS], b[UNKNOWNS], x[UNKNOWNS], y[UNKNOWNS], z[UNKNOWNS];
+static double coarse[UNKNOWNS];
+int main(int count, char **words)
+{
+    unsigned seed = 1;
+    for (int i = 0; i < 10 * CELLS; i++) map[i] = (int32_t)((seed = seed * 1664525u + 1013904223u) %% UNKNOWNS);
+    for (int i = 0; i < UNKNOWNS; i++) a[i] = x[i] = 1;
+    for (int i = 0; i < atoi(words[2]); i++)
+        switch (atoi(words[1])) {
+        %s
+        }
+    return count < 3;
+}
+"""
+
+
+@pytest.fixture(scope="module", params=["double", "float"])
+def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Precision, and a program that calls one kernel as many times as it is told."""
+    if shutil.which("valgrind") is None:
+        pytest.skip("valgrind is not installed")
+    command = (kernels.compiler() or "cc").split()
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([*command, "-dumpversion"], capture_output=True, text=True, check=True).stdout
+    if "Free Software Foundation" not in said or version.split(".")[0].strip() != COMPILER:
+        pytest.skip(f"the counts are of gcc {COMPILER}")
+    folder = tmp_path_factory.mktemp(request.param)
+    cases = "\n".join(f"case {number}: {call}; break;" for number, (call, *_) in enumerate(COUNTS.values()))
+    source = folder / "driver.c"
+    source.write_text(DRIVER % (CELLS, UNKNOWNS, cases))
+    flags = [PROCESSOR if flag.startswith("-march") else flag for flag in kernels.FLAGS]
+    program, library = source.with_suffix(""), source.with_suffix(".so")
+    kernel_source, real = str(Path(kernels.__file__).with_name("kernels.c")), f"-DREAL={request.param}"
+    for made in (
+        [*command, *flags, real, kernel_source, "-o", str(library), "-lm"],
+        [*command, "-O1", real, str(source), str(library), "-o", str(program)],
+    ):
+        subprocess.run(made, check=True, capture_output=True, timeout=120)
+    return request.param, program
+
+
+def instructions(program: Path, kernel: int, calls: int) -> int:
+    """Instructions of a whole process that calls a kernel."""
+    tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+    command = [*tool, str(program), str(kernel), str(calls)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    total = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
+    assert total is not None, done.stderr
+    return int(total[1].replace(",", ""))
+
+
+@pytest.mark.parametrize("kernel", COUNTS)
+def test_a_kernel_takes_no_more_instructions(driver: tuple[str, Path], kernel: str) -> None:
+    """Bug: an alias or a branch keeps the compiler from vectorising, and every solve takes twice the time."""
+    real, program = driver
+    _, items, double, single = COUNTS[kernel]
+    number = list(COUNTS).index(kernel)
+    count = (instructions(program, number, CALLS) - instructions(program, number, 0)) / (CALLS * items)
+    allowed = double if real == "double" else single
+    assert count < ALLOWED * allowed
+    assert count > allowed / 2, "the calls are not counted, or the table is out of date"
