@@ -173,6 +173,22 @@ def test_one_door_to_the_finite_elements() -> None:
     assert {name for name, others in dependencies().items() if "fenics" in others} == FINITE_ELEMENTS
 
 
+def test_gmsh_never_opens_a_file() -> None:
+    """Bug: a user's file goes to gmsh's readers, which run what a .geo or .pos file says and die of a bad .stl."""
+    opening = {"open", "merge", "importShapes", "importShapesNativePointer"}
+    used = set()
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                words = ast.unparse(node).split(".")
+                if words[0] in ("gmsh", "occ"):
+                    used.add(name)
+                    assert not opening & set(words), f"{name}: {ast.unparse(node)}"
+    assert {"mesh.tetrahedralise", "mesh.analytic_shapes"} <= used, "the names under which gmsh is used"
+    arguments = {a.arg for t in modules().values() for n in ast.walk(t) if isinstance(n, ast.arguments) for a in n.args}
+    assert "gmsh" in arguments, "and it is handed on under that name"
+
+
 def test_a_run_loads_the_finite_elements_late() -> None:
     """Bug: 'fem-spall check' needs MPI, or the import takes seconds."""
     for name in ("run", "cli"):

@@ -228,7 +228,7 @@ def compared(row: Row, result: dict[str, Any], case: dict[str, Any], out: Path) 
         if abs(row.volume_error) > VOLUME:
             faults.append(f"volume {row.volume_um3:.4g} um3, the file has {reference:.4g}")
     if bodies is not None and len(mesh.walls):
-        largest, row.p99_nm = (1e3 * distance for distance in oracles.distances(bodies, mesh, BLOCK))
+        largest, row.p99_nm = (1e3 * distance for distance in oracles.distances(bodies, mesh, BLOCK, cut_off == 0))
         row.largest_nm = largest
         size_min, tolerance = tolerances(case)
         moved = 1e9 * max((one.get("displacement", 0.0) for one in result["repairs"]), default=0.0)
