@@ -228,7 +228,8 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 
     unit = length_unit(case.electrolyte.size)
     points, faces = triangulate_shape(case.block, shape, unit, case.mesh.size_min / unit, case.mesh.size_max / unit)
-    return CrackSurface.canonical(points * unit, faces, provenance={"kind": "closed form"})
+    thin = getattr(shape, "opening", None) == 0
+    return CrackSurface.canonical(points * unit, faces, thin=thin, provenance={"kind": "closed form"})
 
 
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
