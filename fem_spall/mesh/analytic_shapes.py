@@ -91,8 +91,8 @@ def triangulate_shape(
         thin = shape[0][0] == 2
         if thin and not hasattr(crack, "opening"):
             raise GeometryError(
-                15, f"crack {crack.name}", f"is a piece of the plating face (kind: {crack.kind}), which cannot be mixed "
-                "with reconstructed surfaces", "leave it out, or make the other cracks of closed forms",
+                15, f"crack {crack.name}", "is a piece of the plating face, which cannot be "
+                "mixed with reconstructed surfaces", "leave it out, or make the other cracks of closed forms",
             )  # fmt: skip
         tags = [abs(tag) for _, tag in (shape if thin else gmsh.model.getBoundary(shape, oriented=False))]
         points, radius = _radii(gmsh, tags, crack.extent(block) / unit)

@@ -359,9 +359,7 @@ def test_a_triangulated_shape_is_closed_and_outward() -> None:
     assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6 == pytest.approx(4 / 3 * pi * 64, rel=0.05)
     np.testing.assert_allclose(np.linalg.norm(points - [10, 15, 25], axis=1), 4, rtol=1e-9)
     patch = case_of(cracks=[SHAPES["patch"][0] | {"name": "a"}])
-    with pytest.raises(
-        GeometryError, match=r"crack a: is a piece of the plating face \(kind: patch\).*surfaces; leave it"
-    ):
+    with pytest.raises(GeometryError, match=r"crack a: is a piece of the plating face.*surfaces; leave it"):
         triangulate_shape(patch.block, patch.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
     wedge = case_of(cracks=[SHAPES["wedge"][0] | {"name": "a"}])
     points, faces = triangulate_shape(wedge.block, wedge.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
@@ -378,7 +376,7 @@ def test_a_crack_without_thickness_beside_a_reconstructed_one() -> None:
     area = {n: triangle_areas(mesh.points[mesh.facets[mesh.tags == mesh.names[n]]]).sum() for n in ("a", "b")}
     scale = (mesh.unit / UM) ** 2
     assert area["a"] * scale == pytest.approx(2 * (24 + 28 + 42), rel=1e-9)
-    assert area["b"] * scale == pytest.approx(8 * 30, rel=1e-9)
+    assert area["b"] * scale == pytest.approx(8 * 30, rel=2e-3)  # its rim is remeshed within the tolerance
     assert mesh.info["min_quality"] > 0.05
 
 
