@@ -224,7 +224,7 @@ def bounds(bodies: list[Given], block: Floats) -> tuple[float, float]:
 
 
 def stack_volume(crack: dict[str, Any]) -> float:
-    """Volume of the labels of an image stack that a case takes, um3: the number of voxels."""
+    """Volume of the labels of an image stack that a case takes, um3: the number of voxels; nan where not known."""
     file = Path(crack["file"])
     if file.suffix == ".npz":
         with np.load(file, allow_pickle=False) as data:
@@ -233,6 +233,8 @@ def stack_volume(crack: dict[str, Any]) -> float:
         import tifffile
 
         array = tifffile.imread(file)
+    if array.ndim != 3 or "voxel" not in crack:
+        return float("nan")  # packed bits, or a size that only the file states
     axes = crack.get("axes", "zyx")
     for axis, (first, end) in crack.get("crop", {}).items():
         array = np.take(array, np.arange(first, end), axis=axes.index(axis))
