@@ -22,6 +22,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +270,11 @@ def write(rows: list[Row], folder: Path) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+    names = ("fem-spall", "gmsh", "mmgpy", "manifold3d", "pytetwild", "numpy", "trimesh", "pyvista")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     lines = [
+        f"Run on {datetime.now(tz=UTC):%Y-%m-%d}, {versions}.",
+        "",
         "| case | verdict | expected | cells | least, 1 % quality | volume, um³ | off by | 99 %, most off, nm | CPU s "
         "| peak GB | remark |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
