@@ -30,7 +30,7 @@ LAYERS = (
     ("mesh.thin", "mesh.sides"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
-    ("mesh.analytic_shapes", "mesh.worst_cells", "mesh.trail", "mesh.contacts"),
+    ("mesh.analytic_shapes", "mesh.worst_cells", "mesh.attempts", "mesh.contacts"),
     ("mesh.worker",),
     ("mesh.child",),
     ("conduction", "floating"),

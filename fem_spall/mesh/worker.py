@@ -13,7 +13,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,13 @@ from fem_spall.case import Case
 from fem_spall.crack import AnalyticCrack, CrackSurface, Repair
 from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
+from fem_spall.mesh.attempts import ATTEMPTS, LAST_RESORTS, PLATE, Attempt, Trail
 from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
 from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
 from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField, expected_cells
 from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
 from fem_spall.mesh.thin import rim_of
-from fem_spall.mesh.trail import Trail
 from fem_spall.mesh.worst_cells import mend_worst_cells
 
 __all__ = ["ATTEMPTS", "mesh_case"]
@@ -37,28 +37,6 @@ __all__ = ["ATTEMPTS", "mesh_case"]
 type Floats = NDArray[np.float64]
 
 
-class Attempt(NamedTuple):
-    """One way to remesh a boundary.
-
-    ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls.
-    """
-
-    fraction: float
-    sharp: bool
-    plain: bool = False
-    plate: bool = False
-
-    def __str__(self) -> str:
-        words = ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate
-        return f"size {self.fraction:g} x size_min{words}"
-
-
-#: A mesher that stumbles over one usually takes the next.
-ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
-LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
-#: The first for cracks that are thinner than the smallest size.
-PLATE = Attempt(1.0, True, plate=True)
 #: So many failures are enough where cracks all but touch.
 HOPELESS = 2
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
@@ -235,7 +213,7 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
     from fem_spall.mesh.contacts import refuse_contacts
     from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import remesh, remesh_plate
+    from fem_spall.mesh.remesh_mmg import is_polyhedron, remesh, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
     from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
@@ -249,8 +227,11 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
     start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
     sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
     opening = min(mean_opening(surface) for surface in surfaces.values())
-    thin = opening < settings.size_min and rim_sizes is None
-    ladder: list[Attempt | None] = [*[PLATE] * thin, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    ladder: list[Attempt | None] = [ATTEMPTS[0]]
+    if remesher == "mmg":
+        ladder = [*ATTEMPTS, *LAST_RESORTS]
+        if opening < settings.size_min and rim_sizes is None:
+            ladder.insert(0 if is_polyhedron(boundary, settings.size_min / unit) else len(ladder), PLATE)
     if settings.mesher == "tetwild":
         if boundary.thin is not None:
             raise MeshingError(
