@@ -17,6 +17,7 @@ from fem_spall.case import Case
 from fem_spall.case_file import case_hash, input_hashes, write_case
 from fem_spall.consequences import consequences_of
 from fem_spall.crack import CrackSurface, TriangulatedCrack
+from fem_spall.deadline import time_for_surfaces
 from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
@@ -148,8 +149,10 @@ def _run(
     result.write_text("case.yaml", source.read_text())
 
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
-    given, case = case, case.expanded()
-    surfaces = build_surfaces(case)
+    given = case
+    with time_for_surfaces(case.mesh.time_limit):
+        case = case.expanded()
+        surfaces = build_surfaces(case)
     for name, surface in surfaces.items():
         for note in (*surface.provenance.get("told", ()), *(f"{name}: {one.words}" for one in surface.repairs)):
             progress.note(note)

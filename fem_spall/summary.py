@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fem_spall.crack import cross_section
+from fem_spall.deadline import time_for_surfaces
 from fem_spall.terminal import readable, table
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
 
     yield f"case {case.name}: the file is in order"
     yield table(("", ""), _settings(case))
-    given, case = case, case.expanded()
-    cracks = measure(case)
+    given = case
+    with time_for_surfaces(case.mesh.time_limit):
+        case = case.expanded()
+        cracks = measure(case)
     if cracks:
         yield table(
             (

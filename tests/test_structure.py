@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fem_spall"
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
-    ("analytic.", "yaml_source", "kernels"),
+    ("analytic.", "yaml_source", "kernels", "deadline"),
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
     ("microstructure",),
@@ -32,7 +32,7 @@ LAYERS = (
     ("mesh.thin", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
-    ("mesh.cad", "mesh.worst_cells", "mesh.trail", "mesh.contacts"),
+    ("mesh.cad", "mesh.worst_cells", "mesh.attempts", "mesh.contacts"),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
@@ -176,6 +176,22 @@ def test_one_door_to_the_finite_elements() -> None:
             tops = {full.split(".")[0] for full in imported(tree)}
             assert not tops & FOREIGN, name
     assert {name for name, others in dependencies().items() if "fenics" in others} == FINITE_ELEMENTS
+
+
+def test_gmsh_never_opens_a_file() -> None:
+    """Bug: a user's file goes to gmsh's readers, which run what a .geo or .pos file says and die of a bad .stl."""
+    opening = {"open", "merge", "importShapes", "importShapesNativePointer"}
+    used = set()
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                words = ast.unparse(node).split(".")
+                if words[0] in ("gmsh", "occ"):
+                    used.add(name)
+                    assert not opening & set(words), f"{name}: {ast.unparse(node)}"
+    assert {"mesh.tetrahedralise", "mesh.analytic_shapes"} <= used, "the names under which gmsh is used"
+    arguments = {a.arg for t in modules().values() for n in ast.walk(t) if isinstance(n, ast.arguments) for a in n.args}
+    assert "gmsh" in arguments, "and it is handed on under that name"
 
 
 def test_a_run_loads_the_finite_elements_late() -> None:

@@ -85,7 +85,7 @@ def positions() -> Iterator[tuple[str, list[str], dict[str, trimesh.Trimesh], En
     yield "clipped_by_a_corner", ["S"], {"a": ball((0.3, 0.2, 49.6), 4)}, {}
     yield "wall_1nm_off", ["R"], {"a": box((0.001, 5, 20), (9, 11, 27))}, {}
     yield "touching_a_wall_in_an_edge", ["E", "R"], {"a": touching_wall(turned(box(*one), 0, 45, 0))}, {}
-    octahedron = trimesh.creation.icosphere(subdivisions=0, radius=3)
+    octahedron = ball((4, 15, 30), 3, 0)
     yield "touching_a_wall_in_a_corner", ["E", "R"], {"a": touching_wall(turned(octahedron, 0, 20, 31))}, {}
     yield "touching_a_wall_roundly", ["E", "R", "S"], {"a": touching_wall(ball((4, 15, 30), 4))}, {}
     yield "overlapping", ["S"], {"a": ball((8, 15, 30), 3), "b": ball((11, 15, 31), 3)}, {}

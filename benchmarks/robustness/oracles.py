@@ -18,6 +18,7 @@ type Ints = NDArray[np.int64]
 UM = 1e-6
 GRID = 128  # points along the longest edge of the box in the count of the volume
 SAMPLES = 4000  # points on each surface whose distance to the other is taken
+BESIDE = 0.005  # where the two sides of a surface are looked at, um
 SOLIDS = {"surface_file"}
 
 
@@ -92,11 +93,10 @@ def given_volume(bodies: list[Given], block: Floats) -> float:
     step = (high - low) / counts
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
     points = low + (grid + np.random.default_rng(0).random(grid.shape)) * step
-    inside = np.zeros(len(points), dtype=bool)
-    for body in bodies:
-        inside |= np.abs(winding(body, points)) > 0.5
+    turns = [np.abs(winding(body, points)) for body in bodies]
+    inside = np.any([turn > 0.5 for turn in turns], axis=0)
     counted = float(inside.sum() * np.prod(step))
-    if len(bodies) == 1 and (every >= 0).all() and (every <= block).all():
+    if len(bodies) == 1 and not (turns[0] > 1.5).any() and (every >= 0).all() and (every <= block).all():
         exact = trimesh.Trimesh(bodies[0].vertices, bodies[0].faces, process=False)
         # Counting is good to some parts in a thousand, of thin bodies to some parts in a hundred.
         spread = 4 * np.sqrt(inside.sum()) / max(inside.sum(), 1) + 0.01
@@ -164,10 +164,10 @@ def conductance(mesh: Written) -> tuple[float, float]:
     return float(mesh.potential @ current) / step**2, left / total
 
 
-def distances(bodies: list[Given], mesh: Written, block: Floats) -> tuple[float, float]:
-    """Largest distance between the given surfaces and the walls of the mesh, both ways, and that which 99 % keep.
+def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool) -> tuple[float, float]:
+    """Largest distance between the walls of the mesh and the given surfaces, and back, and that which 99 % keep.
 
-    Points of the given surfaces outside the block, on it, or within another body have no counterpart.
+    Points of the given surfaces outside the block, on it, or within a body have no counterpart.
     """
     import pyvista
     import trimesh
@@ -177,9 +177,13 @@ def distances(bodies: list[Given], mesh: Written, block: Floats) -> tuple[float,
     def surface(vertices: Floats, faces: Ints) -> Any:
         return pyvista.PolyData(vertices, np.column_stack([np.full(len(faces), 3), faces]).ravel())
 
-    def sampled(vertices: Floats, faces: Ints) -> Floats:
+    def sampled(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
         body = trimesh.Trimesh(vertices, faces, process=False)
-        return np.asarray(trimesh.sample.sample_surface(body, SAMPLES, seed=int(rng.integers(1 << 30)))[0])
+        points, face = trimesh.sample.sample_surface(body, SAMPLES, seed=int(rng.integers(1 << 30)))
+        return np.asarray(points), np.asarray(body.face_normals[face])
+
+    def inside(points: Floats) -> Floats:
+        return np.asarray(np.any([np.abs(winding(body, points)) > 0.5 for body in bodies], axis=0))
 
     def off(points: Floats, target: Any) -> Floats:
         measured = pyvista.PolyData(points).compute_implicit_distance(target)
@@ -190,14 +194,12 @@ def distances(bodies: list[Given], mesh: Written, block: Floats) -> tuple[float,
         np.concatenate([body.vertices for body in bodies]),
         np.concatenate([body.faces + start for body, start in zip(bodies, offsets(bodies), strict=True)]),
     )
-    found = [off(sampled(mesh.points, mesh.walls), every)]
+    found = [off(sampled(mesh.points, mesh.walls)[0], every)]
     walls = surface(mesh.points, mesh.walls)
-    for body in bodies:
-        points = sampled(body.vertices, body.faces)
-        points = points[((points > near) & (points < block - near)).all(axis=1)]
-        for other in bodies:
-            if other is not body and len(points):
-                points = points[np.abs(winding(other, points)) < 0.5]
+    for body in bodies if both_ways else ():
+        points, normals = sampled(body.vertices, body.faces)
+        outer = inside(points + BESIDE * normals) != inside(points - BESIDE * normals)
+        points = points[outer & ((points > near) & (points < block - near)).all(axis=1)]
         if len(points):
             found.append(off(points, walls))
     both = np.concatenate(found)
@@ -222,7 +224,7 @@ def bounds(bodies: list[Given], block: Floats) -> tuple[float, float]:
 
 
 def stack_volume(crack: dict[str, Any]) -> float:
-    """Volume of the labels of an image stack that a case takes, um3: the number of voxels."""
+    """Volume of the labels of an image stack that a case takes, um3: the number of voxels; nan where not known."""
     file = Path(crack["file"])
     if file.suffix == ".npz":
         with np.load(file, allow_pickle=False) as data:
@@ -231,6 +233,8 @@ def stack_volume(crack: dict[str, Any]) -> float:
         import tifffile
 
         array = tifffile.imread(file)
+    if array.ndim != 3 or "voxel" not in crack:
+        return float("nan")  # packed bits, or a size that only the file states
     axes = crack.get("axes", "zyx")
     for axis, (first, end) in crack.get("crop", {}).items():
         array = np.take(array, np.arange(first, end), axis=axes.index(axis))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,14 +135,37 @@ def simplify(surface: RepairedSurface, distance: float) -> None:
 
 
 def _remeshed(surface: RepairedSurface, distance: float) -> tuple[Floats, Ints]:
+    """Vertices and faces by MMG, in a process of its own, as it may die or never end; no faces if it died."""
+    unit = surface.diagonal / 100  # MMG compares lengths with absolute tolerances
+    with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "surface.npz"
+        np.savez(file, vertices=surface.vertices / unit, faces=surface.faces, distance=distance / unit)
+        done = subprocess.run(
+            [sys.executable, "-m", "fem_spall.crack.smooth", str(file)], capture_output=True, text=True, check=False
+        )
+        if done.returncode < 0:
+            return surface.vertices[:0], surface.faces[:0]
+        if done.returncode > 0:
+            raise RuntimeError(f"remeshing failed: {done.stderr}")
+        with np.load(file, allow_pickle=False) as data:
+            return data["vertices"] * unit, data["faces"]
+
+
+def _by_mmg(file: Path) -> None:
+    """Replace the surface in a file by MMG's."""
     import mmgpy
 
-    unit = surface.diagonal / 100  # MMG compares lengths with absolute tolerances
-    side = float(np.sqrt(areas(surface.vertices[surface.faces]).mean())) / unit
+    with np.load(file, allow_pickle=False) as data:
+        vertices, faces, distance = data["vertices"], data["faces"], float(data["distance"])
+    side = float(np.sqrt(areas(vertices[faces]).mean()))
     mesh = mmgpy.MmgMeshS()
-    mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces))
-    mesh.set_vertices(surface.vertices / unit)
-    mesh.set_triangles(surface.faces.astype(np.int32), np.ones(len(surface.faces), dtype=np.int64))
-    mesh.remesh(angle=0, verbose=-1, hmin=side / 2, hmax=100.0, hgrad=1.3, hausd=distance / unit)
+    mesh.set_mesh_size(vertices=len(vertices), triangles=len(faces))
+    mesh.set_vertices(vertices)
+    mesh.set_triangles(faces.astype(np.int32), np.ones(len(faces), dtype=np.int64))
+    mesh.remesh(angle=0, verbose=-1, hmin=side / 2, hmax=100.0, hgrad=1.3, hausd=distance)
     triangles = mesh.get_triangles_with_refs()[0]
-    return np.asarray(mesh.get_vertices(), dtype=float) * unit, np.asarray(triangles, dtype=np.int64)
+    np.savez(file, vertices=np.asarray(mesh.get_vertices(), dtype=float), faces=np.asarray(triangles, dtype=np.int64))
+
+
+if __name__ == "__main__":
+    _by_mmg(Path(sys.argv[1]))

@@ -87,17 +87,18 @@ def triangulate_shape(
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Triangles of one shape, outward oriented, for cases that mix closed forms and reconstructed surfaces.
 
-    Vertices (n, 3) float in mesh units and faces (m, 3) int.
+    Vertices (n, 3) float in mesh units and faces (m, 3) int; of a crack without thickness an open sheet.
     """
     with gmsh_session() as gmsh:
         shape = crack.add_shape(gmsh.model.occ, block, unit)
         gmsh.model.occ.synchronize()
-        if shape[0][0] != 3:
+        thin = shape[0][0] == 2
+        if thin and not hasattr(crack, "opening"):
             raise GeometryError(
-                15, f"crack {crack.name}", "has no thickness, and a sheet cannot be mixed with reconstructed surfaces",
-                "give it an opening" if hasattr(crack, "opening") else "leave it out",
+                15, f"crack {crack.name}", "is a piece of the plating face, which cannot be "
+                "mixed with reconstructed surfaces", "leave it out, or make the other cracks of closed forms",
             )  # fmt: skip
-        tags = [abs(tag) for _, tag in gmsh.model.getBoundary(shape, oriented=False)]
+        tags = [abs(tag) for _, tag in (shape if thin else gmsh.model.getBoundary(shape, oriented=False))]
         points, radius = _radii(gmsh, tags, crack.extent(block) / unit)
         sizes = np.clip(size_min * radius / radius.min(initial=np.inf), size_min, size_max)
         _set_sizes(gmsh, [(points, sizes)], size_min, size_max, 1.3, [])
@@ -110,7 +111,7 @@ def triangulate_shape(
     points = np.asarray(coordinates, dtype=float).reshape(-1, 3)[place[used]]
     faces = faces.reshape(-1, 3)
     a, b, c = np.moveaxis(points[faces], 1, 0)
-    if np.einsum("ij,ij->", a - points[0], np.cross(b - points[0], c - points[0])) < 0:
+    if not thin and np.einsum("ij,ij->", a - points[0], np.cross(b - points[0], c - points[0])) < 0:
         faces = faces[:, ::-1]
     return points, faces
 

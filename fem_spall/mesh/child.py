@@ -18,9 +18,9 @@ from fem_spall.case import Case
 from fem_spall.crack import CrackSurface
 from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.attempts import Trail
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sizes import SizeField
-from fem_spall.mesh.trail import Trail
 from fem_spall.mesh.worker import read_failure
 from fem_spall.reuse import key_of, reused
 

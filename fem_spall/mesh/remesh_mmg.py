@@ -21,7 +21,7 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, triangle_areas
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
-__all__ = ["as_fine", "remesh", "remesh_faces", "remesh_plate"]
+__all__ = ["as_fine", "is_polyhedron", "remesh", "remesh_faces", "remesh_plate"]
 
 #: Bend of the rim of a sheet, rad, that is kept as a corner.
 CORNER = np.radians(45)
@@ -82,7 +82,7 @@ def remesh(
         If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
     """
     fold = size_min if sharp else None
-    polyhedron = FLAT if not plain and _mean_edge(surface) > POLYHEDRON * size_min else None
+    polyhedron = FLAT if not plain and is_polyhedron(surface, size_min) else None
     given, aim = surface, min(tolerance, size_min / 2)
     coarse = _mean_edge(surface) > COARSE * size_min
     steps = [(DRIFT, 1.0), (LARGEST_DRIFT, 1.0)] if coarse else [(LARGEST_DRIFT, 1.0)]
@@ -137,7 +137,7 @@ def remesh_plate(
     MeshingError
         Likewise.
     """
-    turn = PLATE_TURN if _mean_edge(surface) > POLYHEDRON * size_min else None
+    turn = PLATE_TURN if is_polyhedron(surface, size_min) else None
     aim = min(tolerance, size_min / 2, PLATE_DISTANCE * opening)
     result, wanted, least = _faceted(surface, PLATE_BULGE * opening), None, size_min
     for _ in range(1 + PASSES):
@@ -201,6 +201,11 @@ def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
             21, "surface mesh", "the faces of the block did not keep their areas",
             "lower mesh.size_min or mesh.surface_tolerance",
         )  # fmt: skip
+
+
+def is_polyhedron(surface: TaggedSurface, size: float) -> bool:
+    """Whether the triangles of the cracks are so large, against a size in mesh units, that they are meant as facets."""
+    return _mean_edge(surface) > POLYHEDRON * size
 
 
 def _mean_edge(surface: TaggedSurface) -> float:

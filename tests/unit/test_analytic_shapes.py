@@ -20,7 +20,7 @@ from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import distribute
 from fem_spall.mesh.worker import mesh_case
 from fem_spall.surface_flux import LithiumFlux
-from tests.solids import UM, Floats, block_mesh, case_of
+from tests.solids import UM, Floats, block_mesh, case_of, cuboid
 
 FACES = {"-x": 1500.0, "+x": 1500.0, "-y": 1000.0, "+y": 1000.0, "-z": 600.0, "+z": 600.0}
 _OBLATE = sqrt(1 - (2 / 8) ** 2)  # eccentricity of the ellipsoid with the semi-axes 8, 2, 8
@@ -358,16 +358,26 @@ def test_a_triangulated_shape_is_closed_and_outward() -> None:
     a, b, c = np.moveaxis(points[faces] - [10, 15, 25], 1, 0)
     assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6 == pytest.approx(4 / 3 * pi * 64, rel=0.05)
     np.testing.assert_allclose(np.linalg.norm(points - [10, 15, 25], axis=1), 4, rtol=1e-9)
-    sheet = case_of(cracks=[SHAPES["penny"][0] | {"name": "a"}])
-    with pytest.raises(GeometryError, match="has no thickness, and a sheet cannot be mixed"):
-        triangulate_shape(sheet.block, sheet.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
     patch = case_of(cracks=[SHAPES["patch"][0] | {"name": "a"}])
-    with pytest.raises(GeometryError, match=r"crack a: has no thickness.*surfaces; leave it out"):
+    with pytest.raises(GeometryError, match=r"crack a: is a piece of the plating face.*surfaces; leave it"):
         triangulate_shape(patch.block, patch.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
     wedge = case_of(cracks=[SHAPES["wedge"][0] | {"name": "a"}])
     points, faces = triangulate_shape(wedge.block, wedge.cracks[0], UM, 0.7, 2.0)  # type: ignore[arg-type]
     a, b, c = np.moveaxis(points[faces] - [10, 15, 50], 1, 0)
     assert np.einsum("ij,ij->", a, np.cross(b, c)) / 6 == pytest.approx(40 * (30 + 2 * 10), rel=1e-9)
+
+
+def test_a_crack_without_thickness_beside_a_reconstructed_one() -> None:
+    """Bug: closed forms without thickness are refused where another crack comes from a file."""
+    blade = {"name": "b", "kind": "blade", "position": "5 um", "depth": "8 um"}
+    file = {"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}
+    case = case_of(cracks=[file, blade], mesh={"size_min": "1 um", "size_max": "6 um"})
+    mesh = mesh_case(case, {"a": cuboid((10, 5, 20), (14, 11, 27))})
+    area = {n: triangle_areas(mesh.points[mesh.facets[mesh.tags == mesh.names[n]]]).sum() for n in ("a", "b")}
+    scale = (mesh.unit / UM) ** 2
+    assert area["a"] * scale == pytest.approx(2 * (24 + 28 + 42), rel=1e-9)
+    assert area["b"] * scale == pytest.approx(8 * 30, rel=2e-3)  # its rim is remeshed within the tolerance
+    assert mesh.info["min_quality"] > 0.05
 
 
 def test_the_same_shapes_give_the_same_mesh() -> None:

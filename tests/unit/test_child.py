@@ -104,7 +104,7 @@ CRASHING = """
 import os, sys
 from pathlib import Path
 from fem_spall.mesh import tetrahedralise, worker
-from fem_spall.mesh.trail import Trail
+from fem_spall.mesh.attempts import Trail
 whole = tetrahedralise.tetrahedralise
 
 def dies(*arguments):

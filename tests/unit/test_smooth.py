@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +84,19 @@ def test_an_impossible_filter_is_refused() -> None:
             GeometryError, match=r"smoothing acts between [\d.e+]+ and [\d.e+]+ nm on them; change repair.smooth"
         ):
             repair(points * UM, faces, "ball", Repairs(smooth=text))
+
+
+def test_a_dying_remesher_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: MMG takes the whole run along when it dies of a surface, or leaves one without faces."""
+    start = subprocess.run  # which the module has as well
+
+    def dies(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        return start([command[0], "-c", "import os; os.kill(os.getpid(), 11)"], **options)
+
+    monkeypatch.setattr("fem_spall.crack.smooth.subprocess.run", dies)
+    points, faces = sphere(4)
+    with pytest.raises(GeometryError, match="cannot be simplified within 60 nm: MMG finds no fewer triangles"):
+        repair(points * 10 * UM, faces, "ball", Repairs(simplify="60 nm"))
 
 
 def test_simplifying_keeps_its_distance() -> None:
