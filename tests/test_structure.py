@@ -29,7 +29,7 @@ LAYERS = (
     ("case_file",),
     ("fenics", "mesh.arrays"),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.wall"),
-    ("mesh.thin", "mesh.sides", "mesh.regions"),
+    ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
     ("mesh.cad", "mesh.worst_cells", "mesh.trail"),

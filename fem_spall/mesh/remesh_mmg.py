@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, triangle_areas
+from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
 __all__ = ["as_fine", "remesh", "remesh_faces", "remesh_plate"]
@@ -163,13 +164,14 @@ def remesh_faces(surface: TaggedSurface, size_min: float, size_max: float, gradi
     MeshingError
         If the faces of the block do not stay as they were.
     """
-    result = surface
+    result = delaunay_faces(surface)
     for _ in range(FACE_PASSES):
         kept = ridges_and_corners(result, None)
         least = size_min * LEAST
         result = _flatten(
             _mmgs(result, kept, None, result.on_cracks, hmin=least, hmax=size_max, hgrad=grading, hausd=size_min / 2)
         )
+        result = delaunay_faces(result)
         _refuse_faults(surface, result)
     return result
 
