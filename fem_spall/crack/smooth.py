@@ -21,9 +21,9 @@ SHRINK = 0.5  # part of the way to the mean of the neighbours in one pass
 PASSED = 0.25  # waves with less than this part of the squared number of the filter's are not damped at all
 MOST_PASSES = 2000
 #: A surface is stairs if it has that many triangles or more, no side longer than LONGEST of the median one, no more
-#: than DIRECTIONS of its normals (to 0.01), and at least FOLDED of its edges turn by more than 30°.  Surfaces of
-#: voxels, 28 000 to 214 000 triangles: 26 to 41 directions, 21 to 27 % folded; others from images: 3000 to 33 000 directions.
-#: A box divided into a thousand triangles: 6 directions, 7 % folded.
+#: than DIRECTIONS of its normals (to 0.01), and at least FOLDED of its edges turn by more than 30°.  Four surfaces of
+#: voxels have 26 to 41 directions and 21 to 27 % folded, others from images 3000 to 33 000 directions; a box divided
+#: into a thousand triangles has 6, but 7 % folded.
 TRIANGLES, LONGEST, DIRECTIONS, FOLDED = 1000, 3.0, 100, 0.1
 STAIRS = 4.0  # filter length in sides of stairs, which are as long as voxels
 CHORD = 1e-3  # of a side: MMG divides whatever is bent more than the distance, for surfaces of any size
