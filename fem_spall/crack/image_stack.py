@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from fem_spall.boundary import FixedPotential
 from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
-from fem_spall.crack.stack_bodies import Bodies, connectivity_of, drop_small, find_bodies
+from fem_spall.crack.stack_bodies import Bodies, connectivity_of, drop_small, find_bodies, refuse_many_cells
 from fem_spall.crack.stack_coarse import coarsened, factors_for
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
 from fem_spall.crack.stack_phases import Crop, Phases, Threshold, crop_range, phases_of
@@ -129,7 +129,9 @@ class ImageStack(TriangulatedCrack):
             raise ValueError("smooth must be 0 or at least 3 voxels. Write for instance 'smooth: 4'")
         return self
 
-    def parts(self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0) -> tuple[Crack, ...]:
+    def parts(
+        self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0, cells: float = math.inf
+    ) -> tuple[Crack, ...]:
         """One crack for each body: this entry with its ``part``, name, contents and contact, and ``coarsen``.
 
         Raises
@@ -139,9 +141,9 @@ class ImageStack(TriangulatedCrack):
         GeometryError
             If the image lies beside the block, holds nothing in it, or too many isolated pieces.
         LimitError
-            If it takes more memory than the limit, bytes.
+            If it takes more memory than the limit, bytes, or more cells.
         """
-        factors, bodies = _segmented(self, block, limit, size)
+        factors, bodies = _segmented(self, block, limit, size, cells)
         found = [name for name in bodies if self.part in (None, name)]
         if not found:
             where = f"crack {self.name} ({self.file.name})"
@@ -168,7 +170,7 @@ class ImageStack(TriangulatedCrack):
         SpallError
             As :meth:`parts`.
         """
-        return _segmented(self, block, DEFAULT_LIMIT, 0.0)[1][self.part or "lithium"]
+        return _segmented(self, block, DEFAULT_LIMIT, 0.0, math.inf)[1][self.part or "lithium"]
 
 
 class _Read(NamedTuple):
@@ -182,7 +184,9 @@ class _Read(NamedTuple):
 _LAST: dict[tuple[ImageStack, Block, tuple[int, int]], dict[str, CrackSurface]] = {}
 
 
-def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
+def _segmented(
+    stack: ImageStack, block: Block, limit: float, size: float, cells: float
+) -> tuple[Factors, dict[str, CrackSurface]]:
     """Voxels that become one, and surface of each part; the last few are kept, for a case asks for one after the other.
 
     ``size`` is what the voxels may grow to where the stack says auto, m.
@@ -196,7 +200,7 @@ def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tu
     except OSError:
         stamp = (0, 0)
     if isinstance(plain.coarsen, str) or (plain, block, stamp) not in _LAST:
-        factors, surfaces = _surfaces(stack, block, limit, size)
+        factors, surfaces = _surfaces(stack, block, limit, size, cells)
         plain = plain.model_copy(update={"coarsen": factors})
         while len(_LAST) > 3:
             _LAST.pop(next(iter(_LAST)))
@@ -205,7 +209,9 @@ def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tu
     return plain.coarsen, _LAST[plain, block, stamp]
 
 
-def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
+def _surfaces(
+    stack: ImageStack, block: Block, limit: float, size: float, cells: float
+) -> tuple[Factors, dict[str, CrackSurface]]:
     where = f"crack {stack.name} ({stack.file.name})"
     image, factors, source = _read(stack, block, limit, size, where)
     extend(image, block)
@@ -221,6 +227,7 @@ def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tup
     bodies = find_bodies(
         image, block, join=join, islands=islands, most=stack.max_isolated, where=where, hanging=hanging
     )
+    refuse_many_cells(bodies.numbers, image, block, cells, where)
     bodies = replace(bodies, repairs=(*repairs, *bodies.repairs))
     source = bodies.report | source | {
         "islands_m3": islands, "connectivity_used": stack.connectivity,
