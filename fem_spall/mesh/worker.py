@@ -66,7 +66,8 @@ ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sh
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: The first for cracks that are thinner than the smallest size.
 PLATE = Attempt(1.0, True, plate=True)
-#: The first for the walls of voxels that are as fine as the mesh.
+#: The first for the walls of voxels whose mean edge is above this part of the smallest size, the second for others.
+AS_FINE = 0.6
 WALLS = Attempt(1.0, False, walls=True)
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
@@ -245,7 +246,7 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
 
 def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
     from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import as_fine, remesh, remesh_faces, remesh_plate
+    from fem_spall.mesh.remesh_mmg import fineness, remesh, remesh_faces, remesh_plate
     from fem_spall.mesh.tetrahedralise import tetrahedralise
     from fem_spall.mesh.tetwild import fill_by_tetwild, installed
 
@@ -262,9 +263,10 @@ def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str,
     opening = min(mean_opening(surface) for surface in surfaces.values())
     thin = opening < settings.size_min and rim_sizes is None
     voxels = [crack.name for crack in case.cracks if crack.kind == "image_stack"]
-    fine_enough = as_fine(boundary, voxels, settings.size_min / unit) and rim_sizes is None
-    first = [WALLS] * fine_enough + [PLATE] * thin
-    ladder: list[Attempt | None] = [*first, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
+    edge = fineness(boundary, voxels, settings.size_min / unit) if rim_sizes is None else 0.0
+    first = [WALLS] if edge > AS_FINE else [ATTEMPTS[0], WALLS] if edge > 0 else []
+    every = dict.fromkeys([*first, *[PLATE] * thin, *ATTEMPTS, *LAST_RESORTS])
+    ladder: list[Attempt | None] = [*every] if remesher == "mmg" else [ATTEMPTS[0]]
     if settings.mesher == "tetwild":
         if boundary.thin is not None:
             raise MeshingError(
