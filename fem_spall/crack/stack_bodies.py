@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block, Repair
+from fem_spall.crack.stack_current import borders, fill_cut_off
 from fem_spall.crack.stack_grid import Image
 from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
 from fem_spall.crack.voxel_surface import resolve_contacts
@@ -19,6 +20,8 @@ __all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", 
 
 #: Cells of the electrolyte for each face of a voxel on its wall: 5 to 8 for a porous electrode, whatever conducts.
 CELLS = 8
+#: Parting may cut off more, which is filled again; after so many rounds the rest is left to the mesh.
+ROUNDS = 4
 
 type Labels = NDArray[np.int32]
 type Hanging = NDArray[np.float32]
@@ -108,7 +111,16 @@ def find_bodies(
         repairs.append(Repair(kind, changed, _volume(phases, inside, unit) - before))
     repairs += drop_small(image, block, islands)
     resolve_contacts(phases, join)
+    for _ in range(ROUNDS):
+        filled, current = fill_cut_off(image, block, hanging)
+        if not filled:
+            break
+        repairs += filled
+        resolve_contacts(phases, join)
     numbers, parts, volumes = _numbered(phases, inside, beyond, unit, hanging)
+    if "void" in parts and len(parts) > 1 and not borders(phases, VOID, current):
+        repairs.append(Repair("voids that border no electrolyte with current left out", 1, -volumes["void"]))
+        del parts["void"], volumes["void"]
     isolated = sorted((volumes[name] for name in parts if name.startswith("isolated")), reverse=True)
     if len(isolated) > most:
         reason = f"has {len(isolated)} pieces of lithium apart from the plating electrode; at most {most} are taken"

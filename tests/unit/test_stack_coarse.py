@@ -19,6 +19,7 @@ from fem_spall.crack.stack_bodies import find_bodies
 from fem_spall.crack.stack_coarse import coarsened, factors_for
 from fem_spall.crack.stack_grid import Grid, Image
 from fem_spall.errors import LimitError
+from fem_spall.mesh.embed import embed
 from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.remesh_mmg import fineness
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
@@ -158,6 +159,26 @@ def test_a_neck_of_one_voxel_at_the_plating_face_is_meshed_at_once(tmp_path: Pat
         assert mesh.info["distances"][name]["largest_m"] < 1e-12
 
 
+def test_what_no_current_reaches_is_no_wall(tmp_path: Path) -> None:
+    """Bug: lithium shut in by a void is refused as bordering nothing; a pocket between two lithiums joins them."""
+    voxels = np.zeros((20, 20, 20), np.uint8)
+    voxels[1:9, 4:16, 4:20] = 2  # on the electrode
+    voxels[3:6, 8:12, 8:12] = 0  # a pocket of electrolyte in it
+    voxels[9:19, 4:16, 4:14] = 1
+    voxels[12:16, 8:12, 7:11] = 2  # shut in by the void
+    case = case_of(tmp_path, voxels).expanded()
+    assert [crack.name for crack in case.cracks] == ["c", "c_void"]
+    surfaces = {crack.name: crack.surface(case.block) for crack in case.cracks}  # type: ignore[union-attr]
+    told = {one.kind.split()[0]: one for one in surfaces["c"].repairs}
+    assert told["pieces"].volume_change == pytest.approx(3 * 4 * 4 * 1e-21)
+    assert told["isolated"].volume_change == pytest.approx(-4 * 4 * 4 * 1e-21)
+    boundary = embed(case.block, surfaces, frozenset({"c_void"}), UM)
+    assert not boundary.repairs, "nothing left for the mesh to cut off"
+    voxels[voxels == 1] = 0
+    voxels[3:6, 8:12, 8:12] = 1  # now a void within lithium: no wall either
+    assert [crack.name for crack in case_of(tmp_path, voxels).expanded().cracks] == ["c", "c_isolated_1"]
+
+
 def test_coarse_phases_of_a_porous_stack_are_meshed_at_once(tmp_path: Path) -> None:
     """Bug: a three-phase electrode, thin everywhere, never becomes a mesh, or only by millions of cells."""
     case = case_of(tmp_path, porous((40, 40, 40), 0.15, 0.4), size_min="200 nm").expanded()
@@ -182,8 +203,6 @@ def test_too_many_cells_are_refused_with_a_size_that_works(tmp_path: Path) -> No
 
 def test_faces_of_the_block_cut_walls_along_edges(tmp_path: Path) -> None:
     """Bug: a face that cuts triangles anywhere leaves pieces as small as it likes."""
-    from fem_spall.mesh.embed import embed
-
     case = case_of(tmp_path, porous((24, 24, 24), 0.15, 0.4)).expanded()
     surfaces = {crack.name: crack.surface(case.block) for crack in case.cracks}  # type: ignore[union-attr]
     boundary = embed(case.block, surfaces, frozenset({"c_void"}), UM)
