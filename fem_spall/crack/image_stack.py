@@ -13,7 +13,14 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from fem_spall.boundary import FixedPotential
 from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
-from fem_spall.crack.stack_bodies import Bodies, connectivity_of, drop_small, find_bodies, refuse_many_cells
+from fem_spall.crack.stack_bodies import (
+    Bodies,
+    connectivity_of,
+    drop_small,
+    find_bodies,
+    hanging_lithium,
+    refuse_many_cells,
+)
 from fem_spall.crack.stack_coarse import coarsened, factors_for
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
 from fem_spall.crack.stack_phases import Crop, Phases, Threshold, crop_range, phases_of
@@ -218,8 +225,10 @@ def _surfaces(
     join = stack.connectivity == 26
     islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume * math.prod(factors)
     repairs: list[Repair] = []
-    hanging = None
-    if factors != AS_THEY_ARE:
+    if factors == AS_THEY_ARE:
+        hangs, apart = hanging_lithium(image, block, join)
+        hanging = hangs.astype(np.float32) - apart
+    else:
         source["connectivity"] = connectivity_of(image, block)
         repairs = drop_small(image, block, islands)
         image, hanging, source["coarsening"] = coarsened(image, block, factors, join)
