@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from fem_spall.boundary import FixedPotential
 from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
+from fem_spall.crack.stack_account import account_of
 from fem_spall.crack.stack_bodies import (
     Bodies,
     connectivity_of,
@@ -283,43 +284,10 @@ def _contoured(
             "first_of_stack": not surfaces,
         }
         if not surfaces:
-            report["told"] = _told(report, repairs)
+            report["told"] = account_of(report)
         made = tuple(repairs) if not surfaces else ()
         surfaces[name] = CrackSurface.canonical(placed[used], index.reshape(-1, 3), repairs=made, provenance=report)
     return surfaces
-
-
-def _told(report: dict[str, Any], repairs: list[Repair]) -> list[str]:
-    """What a user should see of how an image was read, a line each."""
-    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_in_image_m"])
-    shape = " x ".join(map(str, report["shape_xyz"]))
-    faces, corners = report["connectivity"]["6"], report["connectivity"]["26"]
-    placed = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_of_image_m"])
-    lines = [
-        f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
-        f"{voxel} nm ({report['voxel_from']}) along x, y, z; in the block {placed} nm",
-        f"lithium connected to the plating electrode {faces['connected_m3'] * 1e18:.4g} um3 by faces, "
-        f"{corners['connected_m3'] * 1e18:.4g} um3 by edges and corners too; isolated pieces "
-        f"{faces['isolated_pieces']} ({faces['isolated_m3'] * 1e18:.3g} um3) and {corners['isolated_pieces']} "
-        f"({corners['isolated_m3'] * 1e18:.3g} um3)",
-    ]
-    if "coarsening" in report:
-        lines.append(_told_of_coarsening(report))
-    lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in repairs]
-    return [*report["notes"], *lines]
-
-
-def _told_of_coarsening(report: dict[str, Any]) -> str:
-    """What taking voxels together did, one line."""
-    coarse = report["coarsening"]
-    factors = " x ".join(map(str, coarse["factors"]))
-    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_m"])
-    volumes = ", ".join(
-        f"{name} {before * 1e18:.4g} -> {coarse['volumes_after_m3'][name] * 1e18:.4g} um3"
-        for name, before in coarse["volumes_before_m3"].items()
-        if before
-    )
-    return f"{factors} voxels taken together to {voxel} nm, as fine as the mesh (coarsen): {volumes}"
 
 
 def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str) -> _Read:
