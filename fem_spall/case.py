@@ -328,8 +328,8 @@ class Case(Model):
         SpallError
             Whatever keeps a file from being read.
         """
-        memory, size = self.mesh.memory_limit, self.mesh.size_min
-        parts = tuple(part for crack in self.cracks for part in crack.parts(self.block, memory, size))
+        limits = self.mesh.memory_limit, self.mesh.size_min, self.mesh.max_cells
+        parts = tuple(part for crack in self.cracks for part in crack.parts(self.block, *limits))
         names = [part.name for part in parts]
         if twice := {name for name in names if names.count(name) > 1}:
             reason = f"two bodies are named {min(twice)!r}, one of them found in an image stack"

@@ -194,10 +194,11 @@ class Crack(Model):
                 raise ValueError("isolated lithium finds its own potential. Leave interface out, or take a resistance")
         return self
 
-    def parts(self, block: Block, limit: float, size: float) -> tuple[Crack, ...]:
+    def parts(self, block: Block, limit: float, size: float, cells: float) -> tuple[Crack, ...]:
         """The cracks that this entry of a case stands for: itself, or several.
 
-        They are read within a limit of memory, bytes, and need not be finer than the smallest size of the mesh, m.
+        They are read within a limit of memory, bytes, need not be finer than the smallest size of the mesh, m, and must
+        not take more than a number of cells.
         """
         return (self,)
 

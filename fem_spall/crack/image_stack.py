@@ -13,7 +13,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from fem_spall.boundary import FixedPotential
 from fem_spall.crack.base import Block, Crack, CrackSurface, Repair, TriangulatedCrack
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, RawStack, refuse_large
-from fem_spall.crack.stack_bodies import Bodies, connectivity_of, drop_small, find_bodies
+from fem_spall.crack.stack_account import account_of
+from fem_spall.crack.stack_bodies import (
+    Bodies,
+    connectivity_of,
+    drop_small,
+    find_bodies,
+    hanging_lithium,
+    refuse_many_cells,
+)
 from fem_spall.crack.stack_coarse import coarsened, factors_for
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
 from fem_spall.crack.stack_phases import Crop, Phases, Threshold, crop_range, phases_of
@@ -129,7 +137,9 @@ class ImageStack(TriangulatedCrack):
             raise ValueError("smooth must be 0 or at least 3 voxels. Write for instance 'smooth: 4'")
         return self
 
-    def parts(self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0) -> tuple[Crack, ...]:
+    def parts(
+        self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0, cells: float = math.inf
+    ) -> tuple[Crack, ...]:
         """One crack for each body: this entry with its ``part``, name, contents and contact, and ``coarsen``.
 
         Raises
@@ -139,9 +149,9 @@ class ImageStack(TriangulatedCrack):
         GeometryError
             If the image lies beside the block, holds nothing in it, or too many isolated pieces.
         LimitError
-            If it takes more memory than the limit, bytes.
+            If it takes more memory than the limit, bytes, or more cells.
         """
-        factors, bodies = _segmented(self, block, limit, size)
+        factors, bodies = _segmented(self, block, limit, size, cells)
         found = [name for name in bodies if self.part in (None, name)]
         if not found:
             where = f"crack {self.name} ({self.file.name})"
@@ -168,7 +178,7 @@ class ImageStack(TriangulatedCrack):
         SpallError
             As :meth:`parts`.
         """
-        return _segmented(self, block, DEFAULT_LIMIT, 0.0)[1][self.part or "lithium"]
+        return _segmented(self, block, DEFAULT_LIMIT, 0.0, math.inf)[1][self.part or "lithium"]
 
 
 class _Read(NamedTuple):
@@ -182,7 +192,9 @@ class _Read(NamedTuple):
 _LAST: dict[tuple[ImageStack, Block, tuple[int, int]], dict[str, CrackSurface]] = {}
 
 
-def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
+def _segmented(
+    stack: ImageStack, block: Block, limit: float, size: float, cells: float
+) -> tuple[Factors, dict[str, CrackSurface]]:
     """Voxels that become one, and surface of each part; the last few are kept, for a case asks for one after the other.
 
     ``size`` is what the voxels may grow to where the stack says auto, m.
@@ -196,7 +208,7 @@ def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tu
     except OSError:
         stamp = (0, 0)
     if isinstance(plain.coarsen, str) or (plain, block, stamp) not in _LAST:
-        factors, surfaces = _surfaces(stack, block, limit, size)
+        factors, surfaces = _surfaces(stack, block, limit, size, cells)
         plain = plain.model_copy(update={"coarsen": factors})
         while len(_LAST) > 3:
             _LAST.pop(next(iter(_LAST)))
@@ -205,15 +217,19 @@ def _segmented(stack: ImageStack, block: Block, limit: float, size: float) -> tu
     return plain.coarsen, _LAST[plain, block, stamp]
 
 
-def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tuple[Factors, dict[str, CrackSurface]]:
+def _surfaces(
+    stack: ImageStack, block: Block, limit: float, size: float, cells: float
+) -> tuple[Factors, dict[str, CrackSurface]]:
     where = f"crack {stack.name} ({stack.file.name})"
     image, factors, source = _read(stack, block, limit, size, where)
     extend(image, block)
     join = stack.connectivity == 26
     islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume * math.prod(factors)
     repairs: list[Repair] = []
-    hanging = None
-    if factors != AS_THEY_ARE:
+    if factors == AS_THEY_ARE:
+        hangs, apart = hanging_lithium(image, block, join)
+        hanging = hangs.astype(np.float32) - apart
+    else:
         source["connectivity"] = connectivity_of(image, block)
         repairs = drop_small(image, block, islands)
         image, hanging, source["coarsening"] = coarsened(image, block, factors, join)
@@ -221,6 +237,7 @@ def _surfaces(stack: ImageStack, block: Block, limit: float, size: float) -> tup
     bodies = find_bodies(
         image, block, join=join, islands=islands, most=stack.max_isolated, where=where, hanging=hanging
     )
+    refuse_many_cells(bodies.numbers, image, block, cells, where)
     bodies = replace(bodies, repairs=(*repairs, *bodies.repairs))
     source = bodies.report | source | {
         "islands_m3": islands, "connectivity_used": stack.connectivity,
@@ -267,43 +284,10 @@ def _contoured(
             "first_of_stack": not surfaces,
         }
         if not surfaces:
-            report["told"] = _told(report, repairs)
+            report["told"] = account_of(report)
         made = tuple(repairs) if not surfaces else ()
         surfaces[name] = CrackSurface.canonical(placed[used], index.reshape(-1, 3), repairs=made, provenance=report)
     return surfaces
-
-
-def _told(report: dict[str, Any], repairs: list[Repair]) -> list[str]:
-    """What a user should see of how an image was read, a line each."""
-    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_in_image_m"])
-    shape = " x ".join(map(str, report["shape_xyz"]))
-    faces, corners = report["connectivity"]["6"], report["connectivity"]["26"]
-    placed = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_of_image_m"])
-    lines = [
-        f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
-        f"{voxel} nm ({report['voxel_from']}) along x, y, z; in the block {placed} nm",
-        f"lithium connected to the plating electrode {faces['connected_m3'] * 1e18:.4g} um3 by faces, "
-        f"{corners['connected_m3'] * 1e18:.4g} um3 by edges and corners too; isolated pieces "
-        f"{faces['isolated_pieces']} ({faces['isolated_m3'] * 1e18:.3g} um3) and {corners['isolated_pieces']} "
-        f"({corners['isolated_m3'] * 1e18:.3g} um3)",
-    ]
-    if "coarsening" in report:
-        lines.append(_told_of_coarsening(report))
-    lines += [f"{one.count} x {one.kind} ({one.volume_change * 1e18:+.3g} um3)" for one in repairs]
-    return [*report["notes"], *lines]
-
-
-def _told_of_coarsening(report: dict[str, Any]) -> str:
-    """What taking voxels together did, one line."""
-    coarse = report["coarsening"]
-    factors = " x ".join(map(str, coarse["factors"]))
-    voxel = " x ".join(f"{length * 1e9:.4g}" for length in report["voxel_m"])
-    volumes = ", ".join(
-        f"{name} {before * 1e18:.4g} -> {coarse['volumes_after_m3'][name] * 1e18:.4g} um3"
-        for name, before in coarse["volumes_before_m3"].items()
-        if before
-    )
-    return f"{factors} voxels taken together to {voxel} nm, as fine as the mesh (coarsen): {volumes}"
 
 
 def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str) -> _Read:

@@ -50,7 +50,8 @@ class Repairs(Model):
     islands
         Closed parts and cavities below this volume are dropped.
     smooth
-        Voxel stairs are smoothed: waves of this length are damped to half, shorter ones more. The volume stays.
+        Voxel stairs are smoothed: waves of this length are damped to half, shorter ones more. The volume stays. Without
+        it, surfaces that are nothing but stairs are smoothed over four voxels; 0 leaves them.
     simplify
         Fewer triangles, within this distance of the surface.
     rebuild
@@ -65,7 +66,7 @@ class Repairs(Model):
     merge: NonNegativeLength = "0 nm"  # type: ignore[assignment]
     fill_holes: NonNegativeLength | None = None
     islands: Volume = "0 um^3"  # type: ignore[assignment]
-    smooth: NonNegativeLength = "0 nm"  # type: ignore[assignment]
+    smooth: NonNegativeLength | None = None
     simplify: NonNegativeLength = "0 nm"  # type: ignore[assignment]
     rebuild: Literal["auto", "always", "never"] = "auto"
     rebuild_step: PositiveLength | None = None
@@ -129,17 +130,24 @@ def _make_solid(surface: RepairedSurface, wishes: Repairs) -> None:
 def _as_asked(
     surface: RepairedSurface, wishes: Repairs, open_sheet: bool, planes: tuple[tuple[int, float], ...]
 ) -> None:
-    """Smooth and simplify where the user wants it."""
-    from fem_spall.crack.smooth import simplify, smooth
+    """Smooth where the user wants it or the surface is stairs, and simplify where the user wants it."""
+    from fem_spall.crack.smooth import simplify, smooth, stairs_length
 
-    if wishes.smooth > 0:
+    length = wishes.smooth
+    if length is None:
+        length = 0.0 if open_sheet else stairs_length(surface.vertices, surface.faces)
+    if length > 0:
         near = 1e-6 * surface.diagonal
         fixed = np.zeros(len(surface.vertices), dtype=bool)
         for axis, coordinate in planes:
             fixed |= np.abs(surface.vertices[:, axis] - coordinate) <= near
-        smooth(surface, wishes.smooth, fixed)
-        if not open_sheet:
-            refuse_crossings(surface, "smooth voxel stairs only, or over a shorter length (repair.smooth)")
+        trial = surface.trial()
+        smooth(trial, length, fixed)
+        crossing = 0 if open_sheet else len(crossing_faces(trial.vertices, trial.faces))
+        if crossing and wishes.smooth is not None:
+            refuse_crossings(trial, "smooth voxel stairs only, or over a shorter length (repair.smooth)")
+        if not crossing:
+            surface.take(trial)
     if wishes.simplify > 0 and not open_sheet:
         simplify(surface, wishes.simplify)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block, Repair
+from fem_spall.crack.stack_current import borders, fill_cut_off
 from fem_spall.crack.stack_grid import Image
 from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
 from fem_spall.crack.voxel_surface import resolve_contacts
-from fem_spall.errors import GeometryError
+from fem_spall.errors import GeometryError, LimitError
 
-__all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", "hanging_lithium"]
+__all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", "hanging_lithium", "refuse_many_cells"]
+
+#: Cells of the electrolyte for each face of a voxel on its wall: 5 to 8 for a porous electrode, whatever conducts.
+CELLS = 8
+#: Parting may cut off more, which is filled again; after so many rounds the rest is left to the mesh.
+ROUNDS = 4
 
 type Labels = NDArray[np.int32]
 type Hanging = NDArray[np.float32]
@@ -104,7 +111,16 @@ def find_bodies(
         repairs.append(Repair(kind, changed, _volume(phases, inside, unit) - before))
     repairs += drop_small(image, block, islands)
     resolve_contacts(phases, join)
+    for _ in range(ROUNDS):
+        filled, current = fill_cut_off(image, block, hanging)
+        if not filled:
+            break
+        repairs += filled
+        resolve_contacts(phases, join)
     numbers, parts, volumes = _numbered(phases, inside, beyond, unit, hanging)
+    if "void" in parts and len(parts) > 1 and not borders(phases, VOID, current):
+        repairs.append(Repair("voids that border no electrolyte with current left out", 1, -volumes["void"]))
+        del parts["void"], volumes["void"]
     isolated = sorted((volumes[name] for name in parts if name.startswith("isolated")), reverse=True)
     if len(isolated) > most:
         reason = f"has {len(isolated)} pieces of lithium apart from the plating electrode; at most {most} are taken"
@@ -117,6 +133,28 @@ def find_bodies(
         )
     report["cut_voxels"] = _cut(image, inside)
     return Bodies(numbers, parts, volumes, tuple(repairs), report)
+
+
+def refuse_many_cells(numbers: Labels, image: Image, block: Block, most: float, where: str) -> None:
+    """Raise if meshing the electrolyte round the bodies takes more cells than allowed, before any surface is made.
+
+    Raises
+    ------
+    LimitError
+        See above, with the size of the mesh that would do.
+    """
+    inside, walls = image.inside(block), 0
+    for axis in range(3):
+        n, i = (np.moveaxis(array, axis, 0) for array in (numbers, inside))
+        walls += int(np.count_nonzero(((n[1:] == 0) != (n[:-1] == 0)) & i[1:] & i[:-1]))
+    cells = CELLS * walls
+    if cells <= most:
+        return
+    times = math.ceil(math.sqrt(cells / most) * (1 - 1e-9))
+    size = times * float(image.grid.voxel.max())
+    reason = f"has walls of {walls:.3g} faces of voxels, which take about {cells:.2g} cells; allowed are {most:.2g}"
+    cure = f"set mesh.size_min: {size * 1e9:.4g} nm, to which voxels are made coarser, crop, or raise mesh.max_cells"
+    raise LimitError(5, where, reason, cure)
 
 
 def hanging_lithium(image: Image, block: Block, corners: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -6,23 +6,29 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ATTEMPTS", "LAST_RESORTS", "PLATE", "Attempt", "Trail"]
+from fem_spall.errors import MeshingError
+
+__all__ = ["ATTEMPTS", "LAST_RESORTS", "PLATE", "WALLS", "Attempt", "Trail"]
 
 
 class Attempt(NamedTuple):
     """One way to remesh a boundary.
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls.
+    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls; ``walls``
+    keeps the walls as they are.
     """
 
     fraction: float
     sharp: bool
     plain: bool = False
     plate: bool = False
+    walls: bool = False
 
     def __str__(self) -> str:
-        words = ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate
+        words = (
+            ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate + ", walls kept" * self.walls
+        )
         return f"size {self.fraction:g} x size_min{words}"
 
 
@@ -31,6 +37,8 @@ ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sh
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: For cracks that are thinner than the smallest size: the first of polyhedra, the last of others.
 PLATE = Attempt(1.0, True, plate=True)
+#: For the walls of voxels: the first where they are about as fine as the mesh, the second where they are finer.
+WALLS = Attempt(1.0, False, walls=True)
 
 
 class Trail:
@@ -48,6 +56,11 @@ class Trail:
         """An attempt begins."""
         self.begun = str(attempt)
         self._write()
+
+    def death(self) -> MeshingError:
+        """The refusal where no attempt is left to this process: the last that the others made."""
+        reason = self.failures[-1] if self.failures else "no attempt was made"
+        return MeshingError(35, "mesher", reason, "change mesh.size_min, or mend the surface where it crosses itself")
 
     def fail(self, why: str) -> None:
         """The attempt that has begun came to nothing."""

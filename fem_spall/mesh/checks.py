@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.case import Case
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.sides import side_numbers
 from fem_spall.mesh.tagged_surface import TaggedSurface
 
-__all__ = ["check_mesh", "radius_ratio", "surface_distance"]
+__all__ = ["apart_from_plating", "check_mesh", "check_surfaces", "radius_ratio", "surface_distance"]
 
 
 def radius_ratio(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -131,3 +132,19 @@ def _pieces(mesh: MeshArrays) -> int:
     one, two = order[:-1][same] // 4, order[1:][same] // 4
     graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(mesh.cells),) * 2)
     return int(connected_components(graph, directed=False)[0])
+
+
+def apart_from_plating(mesh: MeshArrays, case: Case) -> list[str]:
+    """Names of the lithium cracks that share no vertex with the plating face."""
+
+    def vertices(name: str) -> NDArray[np.int64]:
+        own = [name, *(region.name for region in case.regions if case.surface_of(region) == name)]
+        return np.unique(mesh.facets[np.isin(mesh.tags, [mesh.names[part] for part in own])])
+
+    plating = vertices(case.electrodes.plating.face)
+    if plating.size == 0:
+        return []
+    return [
+        crack.name for crack in case.cracks
+        if crack.contents == "lithium" and not np.intersect1d(plating, vertices(crack.name)).size
+    ]  # fmt: skip

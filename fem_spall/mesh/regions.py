@@ -15,9 +15,9 @@ from fem_spall.crack.surface_file import in_metres
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
-from fem_spall.region import Band, FaceRegion, Facets, Region, covers
+from fem_spall.region import Band, FaceRegion, Facets, Mask, Region, covers
 
-__all__ = ["lost_region", "near_file", "outlines_of", "with_facets", "with_regions"]
+__all__ = ["lost_region", "near_file", "outlines_of", "region_areas", "with_facets", "with_regions"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -213,3 +213,9 @@ def _with_vertex(surface: TaggedSurface, owner: int, point: Floats) -> TaggedSur
         tags=np.concatenate([surface.tags[keep], np.full(3, owner, dtype=np.int32)]),
         thin=np.concatenate([thin[keep], np.zeros(3, dtype=bool)]) if thin is not None else None,
     )
+
+
+def region_areas(case: Case, areas: dict[str, float]) -> dict[str, float]:
+    """Return the areas of regions before they are meshed, m^2, picked from ``areas``; of a mask that of its pixels."""
+    result = {region.name: areas[region.name] for region in case.regions if region.name in areas}
+    return result | {region.name: region.pixel_area() for region in case.regions if isinstance(region, Mask)}

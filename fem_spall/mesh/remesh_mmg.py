@@ -19,9 +19,10 @@ from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, triangle_areas
+from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
-__all__ = ["as_fine", "is_polyhedron", "remesh", "remesh_faces", "remesh_plate"]
+__all__ = ["fineness", "is_polyhedron", "remesh", "remesh_faces", "remesh_plate"]
 
 #: Bend of the rim of a sheet, rad, that is kept as a corner.
 CORNER = np.radians(45)
@@ -47,9 +48,8 @@ SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
 #: triangles, the shell of a ball: 2.9 % at first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um:
 #: 3.4 %, 3.9 %, then 0.7 %.
 COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, (1 / 2, 1 / 4, 1 / 8)
-#: Walls whose mean edge is above this part of the smallest size are not remeshed where they come from voxels; the faces
-#: of the block then are in so many passes.
-AS_FINE, FACE_PASSES = 0.7, 2
+#: Passes over the faces of the block where the walls stay as they are.
+FACE_PASSES = 2
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -163,21 +163,22 @@ def remesh_faces(surface: TaggedSurface, size_min: float, size_max: float, gradi
     MeshingError
         If the faces of the block do not stay as they were.
     """
-    result = surface
+    result = delaunay_faces(surface)
     for _ in range(FACE_PASSES):
         kept = ridges_and_corners(result, None)
         least = size_min * LEAST
         result = _flatten(
             _mmgs(result, kept, None, result.on_cracks, hmin=least, hmax=size_max, hgrad=grading, hausd=size_min / 2)
         )
+        result = delaunay_faces(result)
         _refuse_faults(surface, result)
     return result
 
 
-def as_fine(surface: TaggedSurface, names: list[str], size: float) -> bool:
-    """Whether the walls of some cracks are all that there are, and their triangles no smaller than a size."""
+def fineness(surface: TaggedSurface, names: list[str], size: float) -> float:
+    """Mean edge of the walls over a size; 0 where there are others than those of the named cracks."""
     own = np.isin(surface.tags, [surface.names[name] for name in names])
-    return bool(own.any() and (own == surface.on_cracks).all()) and _mean_edge(surface) > AS_FINE * size
+    return _mean_edge(surface) / size if own.any() and (own == surface.on_cracks).all() else 0.0
 
 
 def _refuse_drift(given: TaggedSurface, result: TaggedSurface) -> None:

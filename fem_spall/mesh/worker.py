@@ -11,67 +11,28 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fem_spall import errors
 from fem_spall.case import Case
-from fem_spall.crack import AnalyticCrack, CrackSurface, Repair
+from fem_spall.crack import AnalyticCrack, CrackSurface
 from fem_spall.errors import MeshingError, SpallError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
-from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
-from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
-from fem_spall.mesh.regions import outlines_of, with_facets, with_regions
-from fem_spall.mesh.sides import closed_again, conducting_part, opened
-from fem_spall.mesh.sizes import SizeField, expected_cells
-from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
-from fem_spall.mesh.thin import rim_of
-from fem_spall.mesh.trail import Trail
+from fem_spall.mesh.attempts import Trail
+from fem_spall.mesh.checks import apart_from_plating, check_mesh, check_surfaces
+from fem_spall.mesh.focus import Focus, refined_boundary
+from fem_spall.mesh.regions import region_areas, with_facets
+from fem_spall.mesh.sides import closed_again, opened
+from fem_spall.mesh.sizes import SizeField
+from fem_spall.mesh.surface_mesh import mesh_surfaces
 from fem_spall.mesh.worst_cells import mend_worst_cells
-from fem_spall.region import Mask
 
-__all__ = ["ATTEMPTS", "mesh_case"]
+__all__ = ["mesh_case", "read_failure", "refine_mesh", "write_failure"]
 
-type Floats = NDArray[np.float64]
-
-
-class Attempt(NamedTuple):
-    """One way to remesh a boundary.
-
-    ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
-    the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls; ``walls``
-    keeps the walls as they are.
-    """
-
-    fraction: float
-    sharp: bool
-    plain: bool = False
-    plate: bool = False
-    walls: bool = False
-
-    def __str__(self) -> str:
-        words = (
-            ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate + ", walls kept" * self.walls
-        )
-        return f"size {self.fraction:g} x size_min{words}"
-
-
-#: A mesher that stumbles over one usually takes the next.
-ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
-LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
-#: The first for cracks that are thinner than the smallest size.
-PLATE = Attempt(1.0, True, plate=True)
-#: So many failures are enough where cracks all but touch.
-HOPELESS = 2
-#: The first for the walls of voxels that are as fine as the mesh.
-WALLS = Attempt(1.0, False, walls=True)
-#: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
-FAR_BELOW = 0.1
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
 NUDGES = (1.0, 0.95, 0.9)
 
@@ -117,7 +78,7 @@ def mesh_case(
     if shapes:
         surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
     surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
-    return _mesh_surfaces(case, surfaces, remesher, trail or Trail())
+    return mesh_surfaces(case, surfaces, remesher, trail or Trail())
 
 
 def _mesh_shapes(
@@ -147,8 +108,10 @@ def _mesh_shapes(
     mesh.info.update(
         quality, mesher="gmsh", remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist()
     )
-    mesh.info["apart_from_plating"] = _apart(mesh, case)
-    mesh.info["region_areas_m2"] = _region_areas(case, mesh.info["cad_areas"], unit)
+    mesh.info["apart_from_plating"] = apart_from_plating(mesh, case)
+    mesh.info["region_areas_m2"] = region_areas(
+        case, {name: area * unit**2 for name, area in mesh.info["cad_areas"].items()}
+    )
     return mesh
 
 
@@ -161,7 +124,7 @@ def refine_mesh(
     insulating = mesh.info.get("insulating_sheets", [])
     mesh = closed_again(mesh, insulating)
     trail = trail or Trail()
-    last = _death(trail)
+    last = trail.death()
     for scale in NUDGES[len(trail.failures) :]:
         trail.begin(f"sizes times {scale:g}")
         nudged = [replace(focus, size=focus.size * scale) for focus in foci]
@@ -180,226 +143,14 @@ def refine_mesh(
     raise last
 
 
-def _death(trail: Trail) -> MeshingError:
-    """The refusal where no attempt is left to a process: the last that the others made."""
-    reason = trail.failures[-1] if trail.failures else "no attempt was made"
-    return MeshingError(35, "mesher", reason, "change mesh.size_min, or mend the surface where it crosses itself")
-
-
-def mean_opening(surface: CrackSurface) -> float:
-    """Mean distance of the walls of a crack, m: twice its volume over its area; infinite for sheets."""
-    return np.inf if surface.thin or surface.sheet else 2 * surface.volume / surface.area
-
-
-def _too_thin(case: Case, name: str, surface: CrackSurface, opening: float) -> MeshingError:
-    """The refusal of a crack that the mesh cannot resolve, with what it would take."""
-    size, largest = opening / 2, case.mesh.size_max
-    block = float(np.prod(case.electrolyte.size))
-    cells = expected_cells(block, [surface.area], min(size, largest), largest, case.mesh.grading)
-    return MeshingError(
-        23, f"crack {name}", f"its mean opening (2 x volume / area), {opening * 1e9:.3g} nm, is below mesh.size_min "
-        f"({case.mesh.size_min * 1e9:.3g} nm), and it cannot be meshed so; {size * 1e9:.3g} nm would resolve it, with "
-        f"about {cells:.2g} cells", "lower mesh.size_min, or give its middle surface as kind: sheet, without thickness",
-    )  # fmt: skip
-
-
-def _fine_rim(
-    boundary: TaggedSurface, size: float, largest: float
-) -> tuple[TaggedSurface, Callable[[Floats], Floats] | None]:
-    """The boundary with its triangles divided towards rims of sheets and outlines of regions, where the current crowds.
-
-    The sizes there come with it as a function of places (n, 3), mesh units; None without sheets and regions.
-    """
-    rim = np.concatenate([rim_of(boundary), boundary.vertices[outlines_of(boundary)]]) * boundary.unit
-    if len(rim) == 0:
-        return boundary, None
-    count = np.ceil(np.linalg.norm(rim[:, 1] - rim[:, 0], axis=1) / size).astype(int)
-    points = [a + np.linspace(0, 1, n + 1)[:, None] * (b - a) for (a, b), n in zip(rim, count, strict=True)]
-    focus = Focus(np.concatenate(points), 0.0, size)
-    boundary = split_facets(boundary, [focus])
-    unit = boundary.unit
-    return boundary, lambda places: np.asarray(np.minimum(focus.size_at(places * unit), largest) / unit)
-
-
-def _sided(
-    case: Case, mesh: MeshArrays, boundary: TaggedSurface, voids: frozenset[str]
-) -> tuple[MeshArrays, list[Repair]]:
-    """Drop what sheets cut off, and say so, and open the insulating ones."""
-    if boundary.thin is None:
-        return mesh, []
-    thin = np.unique(boundary.tags[boundary.thin])
-    insulating = [name for name in sorted(voids) if boundary.names[name] in thin]
-    lithium = frozenset({crack.name for crack in case.cracks} - voids | {case.electrodes.plating.face})
-    mesh, dropped = conducting_part(mesh, case.electrodes.counter.face, lithium)
-    mesh = opened(mesh, insulating)
-    mesh.info["insulating_sheets"] = insulating
-    return mesh, [dropped] if dropped is not None else []
-
-
 def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
     """Triangles of a shape of closed form, for cases that also have reconstructed surfaces."""
     from fem_spall.mesh.analytic_shapes import triangulate_shape
 
     unit = length_unit(case.electrolyte.size)
     points, faces = triangulate_shape(case.block, shape, unit, case.mesh.size_min / unit, case.mesh.size_max / unit)
-    return CrackSurface.canonical(points * unit, faces, provenance={"kind": "closed form"})
-
-
-def _mesh_surfaces(case: Case, surfaces: dict[str, CrackSurface], remesher: str, trail: Trail) -> MeshArrays:
-    from fem_spall.mesh.contacts import refuse_contacts
-    from fem_spall.mesh.embed import embed
-    from fem_spall.mesh.remesh_mmg import as_fine, remesh, remesh_faces, remesh_plate
-    from fem_spall.mesh.tetrahedralise import tetrahedralise
-    from fem_spall.mesh.tetwild import fill_by_tetwild, installed
-
-    unit = length_unit(case.electrolyte.size)
-    voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
-    settings = case.mesh
-    for name, surface in surfaces.items():
-        if (opening := mean_opening(surface)) < FAR_BELOW * settings.size_min:
-            raise _too_thin(case, name, surface, opening)
-    boundary = embed(case.block, surfaces, voids, unit, settings.snap(case.electrolyte.size))
-    boundary = with_regions(boundary, case)
-    start, rim_sizes = _fine_rim(boundary, settings.size_min, settings.size_max)
-    sizes = settings.size_max / unit, settings.grading, settings.tolerance / unit
-    opening = min(mean_opening(surface) for surface in surfaces.values())
-    thin = opening < settings.size_min and rim_sizes is None
-    voxels = [crack.name for crack in case.cracks if crack.kind == "image_stack"]
-    fine_enough = as_fine(boundary, voxels, settings.size_min / unit) and rim_sizes is None
-    first = [WALLS] * fine_enough + [PLATE] * thin
-    ladder: list[Attempt | None] = [*first, *ATTEMPTS, *LAST_RESORTS] if remesher == "mmg" else [ATTEMPTS[0]]
-    if settings.mesher == "tetwild":
-        if boundary.thin is not None:
-            raise MeshingError(
-                38, "mesh.mesher", "tetwild knows no sheets without thickness", "use mesh.mesher: gmsh"
-            )  # fmt: skip
-        ladder = []
-    if settings.mesher != "gmsh" and boundary.thin is None and (installed() or not ladder):
-        ladder.append(None)
-    last, near = _death(trail), settings.snap(case.electrolyte.size) / unit
-    for attempt in ladder[len(trail.failures) :]:
-        trail.begin(attempt or "tetwild")
-        try:
-            if attempt is None:
-                mesh, enclosed = fill_by_tetwild(boundary, settings.size_min / unit, *sizes), None
-            else:
-                fine = start
-                if attempt.walls:
-                    fine = remesh_faces(start, settings.size_min / unit, *sizes[:2])
-                elif attempt.plate:
-                    fine = remesh_plate(start, settings.size_min / unit, *sizes, opening / unit)
-                elif remesher == "mmg":
-                    fine = remesh(
-                        start, attempt.fraction * settings.size_min / unit, *sizes,
-                        sharp=attempt.sharp, sizes=rim_sizes, plain=attempt.plain,
-                    )  # fmt: skip
-                mesh, enclosed = tetrahedralise(fine, settings.size_max / unit, settings.algorithm), fine.volume
-                mesh = mend_worst_cells(mesh, settings.quality_floor)
-            check_surfaces(mesh, boundary.box)
-            quality = check_mesh(mesh, enclosed, settings.quality_floor)
-            distances = _check_distances(mesh, boundary, list(surfaces), settings.tolerance, settings.size_min)
-        except MeshingError as error:
-            trail.fail(f"{error.where}: {error.reason}")
-            last = error
-            if len(trail.failures) == HOPELESS:
-                refuse_contacts(boundary, near)
-            continue
-        break
-    else:
-        if remesher == "none":
-            raise MeshingError(
-                last.detail, last.where, f"the surface as it is does not make a mesh: {last.reason}",
-                "use mesh.remesher: auto",
-            )  # fmt: skip
-        thinnest = min(surfaces, key=lambda name: mean_opening(surfaces[name]))
-        if (opening := mean_opening(surfaces[thinnest])) < settings.size_min:
-            raise _too_thin(case, thinnest, surfaces[thinnest], opening)
-        slower = settings.mesher == "auto" and boundary.thin is None and not installed()
-        raise MeshingError(
-            last.detail, last.where, f"all {len(trail.failures)} attempts failed, the last with: {last.reason}",
-            last.cure + (", or install the slower mesher fTetWild: pip install 'fem-spall[robust]'" if slower else ""),
-        )  # fmt: skip
-    box_volume = float(np.prod(np.ptp(boundary.box, axis=0)))
-    dropped = sum(r.volume_change for r in boundary.repairs if r.kind == CUT_OFF) / unit**3
-    balance = (boundary.volume - dropped + boundary.lithium_volume + boundary.void_volume - box_volume) / box_volume
-    mesh, beyond = _sided(case, mesh, boundary, voids)
-    mesh.info.update(
-        quality,
-        mesher="gmsh" if attempt else "tetwild",
-        remesher=remesher if attempt else "tetwild",
-        attempt=len(trail.failures) + 1,
-        failed_attempts=trail.failures,
-        box=boundary.box.tolist(),
-        distances=distances,
-        repairs=[vars(repair) for repair in (*boundary.repairs, *beyond)],
-        boolean_volume_balance=balance,
-        enclosed_m3={name: volume * unit**3 for name, volume in boundary.enclosed.items()},
-        region_areas_m2=_region_areas(
-            case, {name: boundary.area(boundary.names[name]) for name in boundary.parts}, unit
-        ),
-        boolean_areas_m2={name: boundary.area(tag) * unit**2 for name, tag in boundary.names.items()},
-        boolean_volume_m3=boundary.volume * unit**3 + sum(repair.volume_change for repair in beyond),
-    )
-    if abs(mesh.info["boolean_volume_balance"]) > 1e-9:
-        raise MeshingError(
-            45, "cracks", "electrolyte and cracks must add up to the block; off by "
-            f"{mesh.info['boolean_volume_balance']:.1e}", "mend the crack surfaces, they may cross themselves",
-        )  # fmt: skip
-    mesh.info["interface_sheet"] = any(surface.sheet for surface in surfaces.values())
-    mesh.info["apart_from_plating"] = _apart(mesh, case)
-    return _flat_part(mesh, case)
-
-
-def _region_areas(case: Case, areas: dict[str, float], unit: float) -> dict[str, float]:
-    """Areas of regions before they are meshed, m^2; of a mask that of its pixels."""
-    result = {region.name: areas[region.name] * unit**2 for region in case.regions if region.name in areas}
-    return result | {region.name: region.pixel_area() for region in case.regions if isinstance(region, Mask)}
-
-
-def _apart(mesh: MeshArrays, case: Case) -> list[str]:
-    """Names of the lithium cracks that share no vertex with the plating face."""
-
-    def vertices(name: str) -> NDArray[np.int64]:
-        own = [name, *(region.name for region in case.regions if case.surface_of(region) == name)]
-        return np.unique(mesh.facets[np.isin(mesh.tags, [mesh.names[part] for part in own])])
-
-    plating = vertices(case.electrodes.plating.face)
-    if plating.size == 0:
-        return []
-    return [
-        crack.name for crack in case.cracks
-        if crack.contents == "lithium" and not np.intersect1d(plating, vertices(crack.name)).size
-    ]  # fmt: skip
-
-
-def _check_distances(
-    mesh: MeshArrays, boundary: TaggedSurface, cracks: list[str], tolerance: float, size_min: float
-) -> dict[str, dict[str, float]]:
-    """Distances between given and meshed surfaces: 99 % within the tolerance, all within it plus 2 size_min."""
-    result = {}
-    for name in cracks:
-        largest, p99 = surface_distance(mesh, boundary.tags_of(name), boundary)
-        result[name] = {"largest_m": largest, "p99_m": p99}
-        if p99 > tolerance or largest > tolerance + 2 * size_min:
-            raise MeshingError(
-                46, f"crack {name}", f"the meshed surface must stay within {tolerance * 1e9:.0f} nm of the given one; "
-                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most",
-                "lower mesh.size_min or raise mesh.surface_tolerance",
-            )  # fmt: skip
-    return result
-
-
-def _flat_part(mesh: MeshArrays, case: Case) -> MeshArrays:
-    """Give the flat part of an interface sheet to the plating face."""
-    tags = mesh.tags.copy()
-    for crack in case.cracks:
-        flat = getattr(crack, "flat_within", None)
-        if flat is not None:
-            depth = case.block.depth(mesh.points * mesh.unit)
-            own = tags == mesh.names[crack.name]
-            near = (np.abs(depth[mesh.facets]) <= flat).all(axis=1)
-            tags[own & near] = mesh.names[case.electrodes.plating.face]
-    return MeshArrays(mesh.points, mesh.cells, mesh.facets, tags, mesh.names, mesh.unit, mesh.info)
+    thin = getattr(shape, "opening", None) == 0
+    return CrackSurface.canonical(points * unit, faces, thin=thin, provenance={"kind": "closed form"})
 
 
 def main(folder: Path) -> int:

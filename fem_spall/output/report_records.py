@@ -212,7 +212,10 @@ def _surfaces(finished: Finished) -> str:
         file, unit, triangles, fingerprint = given
         rows.append([text(name), text(file), text(unit), text(triangles), f"<code>{text(fingerprint)}</code>"])
     head = ["Crack", "File", "Unit", "Triangles", "SHA-256"]
-    return table("Surfaces.", head, rows) if rows else ""
+    told = [line for entry in (finished.result.get("surfaces") or {}).values() for line in entry.get("told") or ()]
+    account = "".join(f"<li>{text(line)}</li>" for line in told)
+    shown = table("Surfaces.", head, rows) if rows else ""
+    return shown + (f"<h3>How images were read</h3><ul>{account}</ul>" if account else "")
 
 
 def _file(path: Path) -> str:

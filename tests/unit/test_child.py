@@ -19,11 +19,12 @@ from fem_spall.crack import CrackSurface
 from fem_spall.errors import GeometryError, LimitError, MeshingError, SetupError
 from fem_spall.mesh import remesh_mmg, tetwild
 from fem_spall.mesh.arrays import FACES, MeshArrays, triangle_areas
+from fem_spall.mesh.attempts import ATTEMPTS
 from fem_spall.mesh.checks import cell_volumes
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged_surface import TaggedSurface
-from fem_spall.mesh.worker import ATTEMPTS, mesh_case, read_failure, write_failure
+from fem_spall.mesh.worker import mesh_case, read_failure, write_failure
 from tests.solids import UM, block_mesh, case_of, cuboid, surface_of
 
 CUBE = {"a": cuboid((5, 5, 43), (9, 11, 52))}
@@ -232,7 +233,7 @@ def test_the_ladder_of_attempts_is_on_record(monkeypatch: pytest.MonkeyPatch) ->
         return inner(surface, size_min, *other, sharp=sharp, **more)
 
     monkeypatch.setattr(remesh_mmg, "remesh", stumbling)
-    monkeypatch.setattr("fem_spall.mesh.worker.length_unit", lambda _: 1e-5)
+    monkeypatch.setattr("fem_spall.mesh.surface_mesh.length_unit", lambda _: 1e-5)
     mesh = mesh_case(file_case(), CUBE)
     assert asked == [pytest.approx(one[:2]) for one in ATTEMPTS[:5]]
     assert mesh.info["attempt"] == 5

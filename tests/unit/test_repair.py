@@ -15,6 +15,7 @@ from fem_spall.crack.crossings import crossing_faces
 from fem_spall.crack.repair import RepairedSurface, Repairs, boundary_loops, repair
 from fem_spall.crack.triangles import components, contains, smallest_patch, volume
 from fem_spall.errors import GeometryError
+from tests.solids import sphere
 
 type Surface = tuple[NDArray[np.float64], NDArray[np.int64]]
 UM = 1e-6
@@ -290,6 +291,20 @@ def test_crossings_agree_with_solving_every_pair(seed: int) -> None:
     f = np.concatenate([f, f[:5] + 40])
     v = np.concatenate([v, v * 0.01 + 0.5])  # sizes of very different magnitude
     assert {tuple(pair) for pair in crossing_faces(v, f).tolist()} == brute_crossings(v, f)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crossings_of_crumpled_bodies_agree_with_solving_every_pair(seed: int) -> None:
+    """Bug: what is left out early, neighbours and faces on one side of a plane, crosses all the same."""
+    v, f = sphere(1)
+    rng = np.random.default_rng(seed)
+    one = v + rng.normal(0, 0.35, v.shape)
+    other = v[:, [1, 2, 0]] + rng.normal(0, 0.35, v.shape) + 0.2
+    v, f = np.concatenate([one, other]), np.concatenate([f, f + len(one)])
+    found = {tuple(pair) for pair in crossing_faces(v, f).tolist()}
+    assert found == brute_crossings(v, f)
+    shared = [len(set(f[i]) & set(f[j])) for i, j in found]
+    assert {0, 1} <= set(shared), "no neighbours cross: the test shows nothing"
 
 
 def test_touching_is_not_crossing_but_lying_on_each_other_is() -> None:

@@ -11,12 +11,24 @@ import pytest
 
 from fem_spall.crack.repair import Repairs, repair
 from fem_spall.crack.repaired import RepairedSurface
-from fem_spall.crack.smooth import smooth
+from fem_spall.crack.smooth import smooth, stairs_length
 from fem_spall.errors import GeometryError
 from tests.solids import sphere
 from tests.unit.test_repair import grid, voxel_surface
 
 UM = 1e-6
+TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+
+
+def quartered(points: np.ndarray, faces: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each triangle divided into four, several times."""
+    for _ in range(times):
+        a, b, c = np.moveaxis(points[faces], 1, 0)
+        ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+        corners = np.concatenate([np.stack(t, 1) for t in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
+        points, index = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+        faces = index.reshape(-1, 3)
+    return points, faces
 
 
 def hexagons(columns: int, rows: int, side: float) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +63,7 @@ def test_stairs_of_a_ball_go_and_its_volume_stays() -> None:
     n, radius = 24, 9.0
     middle = (np.indices((n, n, n)) - (n - 1) / 2).transpose(1, 2, 3, 0)
     points, faces = voxel_surface((middle**2).sum(axis=3) < radius**2, 1.0)
-    rough = repair(points, faces, "ball")
+    rough = repair(points, faces, "ball", Repairs(smooth="0 um"))
     good = repair(points, faces, "ball", Repairs(smooth="5 um"))
     assert good.measure()[0] == pytest.approx(rough.measure()[0], rel=1e-9)
     true = 4 * math.pi * (3 * rough.measure()[0] / (4 * math.pi)) ** (2 / 3)
@@ -127,3 +139,36 @@ def test_a_sheet_keeps_its_rim() -> None:
     sheet = repair(points, faces, "sheet", Repairs(smooth="5 um"), open_sheet=True)
     assert {tuple(p) for p in points[rim]} <= {tuple(p) for p in sheet.vertices}
     assert np.abs(sheet.vertices[:, 2]).mean() < 0.8 * np.abs(points[:, 2]).mean()
+
+
+def ball_of_voxels() -> tuple[np.ndarray, np.ndarray]:
+    middle = (np.indices((24, 24, 24)) - 11.5).transpose(1, 2, 3, 0)
+    return voxel_surface((middle**2).sum(axis=3) < 81, 1.0)
+
+
+def test_stairs_are_recognised_however_they_are_turned_and_stretched() -> None:
+    """Bug: stairs are meshed as they are, with five times the cells; or a box loses its edges."""
+    whole = repair(*ball_of_voxels(), "ball", Repairs(smooth="0 um"))
+    points, faces = whole.vertices, whole.faces
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+    side = 1.14  # two sides of a voxel and a diagonal, in the mean
+    for stretched, longer in (((1, 1, 1), 1.0), ((1, 1 / math.sin(math.radians(52)), 1), 1.12)):
+        found = stairs_length(points * np.array(stretched) @ turn, faces)
+        assert found == pytest.approx(4 * side * longer * UM, rel=0.05)
+    boxes = [quartered(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]), TETRAHEDRON, 5), sphere(4)]
+    for corners, triangles in boxes:
+        assert len(triangles) > 1000
+        assert stairs_length(corners, triangles) == 0
+
+
+def test_stairs_are_smoothed_without_being_asked_and_said_so() -> None:
+    """Bug: a surface is changed without a word, or the user cannot have the stairs."""
+    points, faces = ball_of_voxels()
+    kept = repair(points, faces, "ball", Repairs(smooth="0 um"))
+    assert not [one for one in kept.repairs if "smoothed" in one.kind]
+    good = repair(points, faces, "ball")
+    step = good.repairs[-1]
+    assert "stairs smoothed over" in step.kind
+    assert step.volume_change == pytest.approx(0, abs=1e-9 * kept.measure()[0])
+    assert step.area_change == pytest.approx(good.measure()[1] - kept.measure()[1])
+    assert 0.2 * UM < step.displacement < 1.0 * UM
