@@ -118,8 +118,8 @@ def _advance(finished: Finished) -> str:
     if value < 0:
         return (
             f"Impedance would see the electrodes <strong>farther apart</strong> by {shown.replace('−', '')}, {change}: "
-            f"insulating voids, interfacial resistance{'' if uniform else ' or poorly conducting parts'} outweigh the "
-            "crack."
+            f"insulating voids{' or' if uniform else ','} interfacial resistance"
+            f"{'' if uniform else ' or poorly conducting parts'} outweigh the crack."
         )
     return f"Impedance would see the electrodes <strong>closer by {shown}</strong>, {change}."
 
