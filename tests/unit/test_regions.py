@@ -140,7 +140,7 @@ def test_a_run_reports_its_regions(tmp_path: Path) -> None:
     assert max(abs(value) for value in record["identity"].values()) < 1e-9
     for name in ("disc", "band"):
         metric = record["metrics"][f"region_{name}_current"]
-        assert 0 < metric["error"] < 0.1 * metric["value"]
+        assert 0 < metric["error"] < 0.4 * metric["value"], "the bare disc on a mesh of half its radius"
         assert metric["value"] == pytest.approx(record["regions"][name]["current"])
     assert record["regions"]["other"]["current"] < 0
     assert record["cracks"]["ball"]["area"] == pytest.approx(4 * math.pi * 36 * UM**2, rel=0.02)
