@@ -30,6 +30,8 @@ TARGETS = (
 )  # fmt: skip
 
 
+#: The same of a region, after its name.
+REGION_TARGETS = ("current", "current_share", "mean_density")
 #: Kinds of crack without a volume that lithium could fill.
 FLAT = ("sheet", "interface_file", "patch", "patches", "round_wall")
 #: Part of the block's longest side below which a crack lies in a face of the block: 5 nm of 50 um.
@@ -310,7 +312,8 @@ class Case(Model):
         if self.accuracy is not None and not self.solver.errors:
             raise ValueError("accuracy needs error bars. Leave solver.errors out, or set accuracy to none")
         lengths = {f"fef_r{length_name(length)}" for length in self.metrics.averaging_lengths}
-        known = {*TARGETS, *lengths}
+        regions = {f"region_{r.name}_{what}" for r in self.regions for what in REGION_TARGETS}
+        known = {*TARGETS, *lengths, *regions}
         for name in self.accuracy.metrics if self.accuracy is not None else ():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1) or sorted(lengths)[:1] or ["crack_current"]

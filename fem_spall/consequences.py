@@ -10,6 +10,7 @@ from typing import Any
 
 from fem_spall.boundary import FARADAY, MOLAR_VOLUME, ButlerVolmer, LinearKinetics, Resistance
 from fem_spall.case import Case
+from fem_spall.microstructure import BOUNDARIES
 
 __all__ = ["consequences_of", "wagner_length"]
 
@@ -27,6 +28,7 @@ def consequences_of(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
         *_filled(case, record),
         *_over_time(record),
         *_resistance(case, record),
+        *_parts(record),
         *_rules(case, record),
         *_pressure(case, record),
     ]
@@ -150,6 +152,34 @@ def _resistance(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
             f"Of the power {total * 1e9:.3g} nW, {told}.",
         ))  # fmt: skip
     return found
+
+
+def _parts(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where in an electrolyte of several conductivities the power goes."""
+    parts = record.get("electrolyte_parts")
+    if not parts:
+        return []
+    power, volume = (sum(part[key] for part in parts.values()) for key in ("power", "volume"))
+    boundary = parts.get(BOUNDARIES)
+    grains = {name: part for name, part in parts.items() if name.startswith("grain_")}
+    if grains:
+        shares = sorted(part["power"] / power / (part["volume"] / volume) for part in grains.values())
+        text = (
+            f"The power density in the {len(grains)} grains ranges from {shares[0]:.2g} to {shares[-1]:.2g} times the "
+            "mean."
+        )
+        value, name = 1.0, "grains"
+        if boundary is not None:
+            value = boundary["power"] / power
+            text = (
+                f"Grain boundaries take {value:.1%} of the power lost in the electrolyte, in "
+                f"{boundary['volume'] / volume:.1%} of its volume as meshed. {text}"
+            )
+    else:
+        told = ", ".join(f"{part['power'] / power:.1%} in {name} ({part['volume'] / volume:.1%} of the volume)"
+                         for name, part in sorted(parts.items(), key=lambda item: -item[1]["power"])[:6])  # fmt: skip
+        value, name, text = 1.0, "parts", f"Of the power lost in the electrolyte, {told}."
+    return [_entry(f"dissipation_in_{name}", value, "1", "P_k = ∫_k j·σ⁻¹j dx over each part k", text)]
 
 
 def _filament(volume: float) -> float:

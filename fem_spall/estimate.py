@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fem_spall.crack import AnalyticCrack, TriangulatedCrack
 from fem_spall.errors import GeometryError, LimitError, MeshingError
 from fem_spall.mesh.sizes import expected_cells
+from fem_spall.microstructure import Varied
 
 if TYPE_CHECKING:
     from fem_spall.case import Case
@@ -57,6 +58,11 @@ def measure(case: Case) -> list[CrackMeasure]:
     surfaces = {c.name: c.surface(block) for c in case.cracks if isinstance(c, TriangulatedCrack)}
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
     together = embed(block, surfaces, voids, unit, snap) if surfaces else None
+    for region in case.regions:
+        region.examine(block, case.mesh.size_min)
+    if isinstance(case.electrolyte.conductivity, Varied):
+        middle = np.array(case.electrolyte.size) / 2
+        case.electrolyte.conductivity.on_cells(middle + 1e-9 * np.eye(4, 3)[None], case.electrolyte.size)
     shapes = _measure_shapes(case) if any(isinstance(c, AnalyticCrack) for c in case.cracks) else {}
     measures = []
     for crack in case.cracks:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from fem_spall.boundary import InterfaceLaw
 from fem_spall.crack.base import Block
 from fem_spall.crack.input_file import open_input
+from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.crack.patch import RandomDiscs, crosses
 from fem_spall.crack.raw_stack import AGAIN, DEFAULT_LIMIT, damaged, refuse_large
 from fem_spall.crack.stack_formats import read_png, read_tiff_slice
@@ -45,6 +46,9 @@ class Region(Model):
     on: str = "plating"
     interface: InterfaceLaw
 
+    def examine(self, block: Block, size: float) -> None:
+        """Read what the region is made from, and raise where that cannot be; ``size`` as of :meth:`outlines`."""
+
     @model_validator(mode="after")
     def _law_of_lithium(self) -> Self:
         if self.interface.kind == "exact_potential":
@@ -60,6 +64,10 @@ class FaceRegion(Region):
         if self.on not in ("plating", "counter"):
             raise ValueError(f"must be on plating or counter; got {self.on!r}. A band or facets can be on a crack")
         return self
+
+    def examine(self, block: Block, size: float) -> None:
+        """Trace the outlines."""
+        self.outlines(block, size)
 
     def outlines(self, block: Block, size: float) -> list[Outlines]:
         """Its pieces, lengths in m; curved ones as polygons with sides of about ``size``, m, of the same area."""
@@ -304,6 +312,10 @@ class Facets(Region):
     file: UserFile
     unit: LengthUnit
     within: PositiveLength = "50 nm"  # type: ignore[assignment]
+
+    def examine(self, block: Block, size: float) -> None:
+        """Read the file."""
+        read_mesh(self.file)
 
 
 RegionKind = Annotated[Disc | Polygon | Discs | Mask | Band | Facets, Field(discriminator="kind")]

@@ -22,6 +22,7 @@ from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.worker import read_failure
+from fem_spall.model import Model
 from fem_spall.model_error import model_errors
 from fem_spall.output.folder import ResultFolder
 from fem_spall.output.msh import write_mesh
@@ -103,7 +104,8 @@ def _demand_accuracy(record: dict[str, Any]) -> None:
 
 def _refuse_inputs_within(case: Case, source: Path, folder: Path) -> None:
     """Raise if the result folder, which is cleared first, holds what the run reads."""
-    for file in (source, *(getattr(crack, "file", None) for crack in case.cracks)):
+    parts = (*case.cracks, *case.regions, case.electrolyte.conductivity)
+    for file in (source, *(getattr(part, "file", None) for part in parts)):
         if file is not None and file.resolve().is_relative_to(folder.resolve()):
             raise OutputError(
                 6,
@@ -201,15 +203,18 @@ def build_surfaces(case: Case) -> dict[str, CrackSurface]:
 
 
 def _self_contained(case: Case, result: ResultFolder) -> Case:
-    """The case with its surface files copied into the result, so that the folder can be rerun anywhere."""
-    cracks = []
-    for crack in case.cracks:
-        file = getattr(crack, "file", None)
-        if file is not None:
-            cracks.append(crack.model_copy(update={"file": result.copy_input(crack.name, file)}))
-        else:
-            cracks.append(crack)
-    return case.model_copy(update={"cracks": tuple(cracks)})
+    """The case with its input files copied into the result, so that the folder can be rerun anywhere."""
+
+    def moved[M: Model](part: M, name: str) -> M:
+        file = getattr(part, "file", None)
+        return part if file is None else part.model_copy(update={"file": result.copy_input(name, file)})
+
+    conductivity = moved(case.electrolyte.conductivity, "conductivity")
+    return case.model_copy(update={
+        "cracks": tuple(moved(crack, crack.name) for crack in case.cracks),
+        "regions": tuple(moved(region, region.name) for region in case.regions),
+        "electrolyte": case.electrolyte.model_copy(update={"conductivity": conductivity}),
+    })  # fmt: skip
 
 
 def _solve(

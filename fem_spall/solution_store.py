@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fem_spall.case import Case
+from fem_spall.case_file import input_hashes
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.output.files import atomic_bytes
 from fem_spall.reuse import Arrays, as_bytes, as_json, key_of, reused
@@ -42,7 +43,10 @@ def kept_solution(
         plain = case.model_dump(mode="json", exclude={"name": True, "output": {"pictures", "report"}})
         for crack in plain["cracks"]:
             crack.pop("file", None)  # the mesh has its surface
-        return key_of([plain, ranks], *arrays.pack().values())
+        for region in plain["regions"]:
+            region.pop("file", None)
+        plain["electrolyte"]["conductivity"].pop("file", None)
+        return key_of([plain, ranks, input_hashes(case.electrolyte)], *arrays.pack().values())
 
     def pack(record: dict[str, Any]) -> Arrays:
         after = _listing(folder)

@@ -76,6 +76,8 @@ def _settings(case: Case) -> Iterator[tuple[str, str]]:
     given = f"mean current density {density / 10:.4g} mA/cm^2" if drive is not None else ""
     given = f"at {potential * 1e3:.4g} mV" if potential is not None else given
     yield "counter", f"{electrodes.counter.face} {given}, {_law(electrodes.counter.interface)}"
+    for region in case.regions:
+        yield f"region {region.name}", f"{region.kind} on {region.on}, {_law(region.interface)}"
     yield "side walls", ", ".join(f"{face}: {_law(law)}" for face, law in case.walls.items()) or "no flux"
     sizes = f"{_um(mesh.size_min)} to {_um(mesh.size_max)} um, grading {mesh.grading:g}"
     yield "mesh", f"{sizes}, surface within {_um(mesh.tolerance)} um"

@@ -62,6 +62,11 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     radii |= {region.name: radii[region.on] for region in case.regions if region.on in radii}
     names = [name for name in radii if name in problem.roles]
     vertices = comm.bcast(_smooth_vertices(problem.mesh.arrays, names) if problem.mesh.arrays is not None else None)
+    for region in case.regions:  # at an outline the density jumps
+        if region.name in vertices:
+            others = [vertices[name] for name in names if name != region.name]
+            both = np.intersect1d(vertices[region.name], np.concatenate([np.empty(0, dtype=np.int64), *others]))
+            vertices = {name: np.setdiff1d(own, both) for name, own in vertices.items()}
     parts = comm.gather(_around(solution, np.unique(np.concatenate([vertices[name] for name in names]))))
     if parts is None or problem.mesh.arrays is None:
         return None

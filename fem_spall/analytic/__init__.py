@@ -36,6 +36,13 @@ from fem_spall.analytic.bosses import (
     void_cylinder_on_plane,
     void_on_plane,
 )
+from fem_spall.analytic.composites import (
+    conducting_inclusion,
+    grain_boundary_conductivity,
+    inclusion_power,
+    parallel_conductivity,
+    series_conductivity,
+)
 from fem_spall.analytic.corners import bent_channel_resistance, wedge_exponent
 from fem_spall.analytic.cracks import (
     blade_advance_in_mirror_cell,
@@ -120,6 +127,7 @@ POTENTIALS: dict[str, Callable[..., Values]] = {
         butler_volmer_sphere,
         coaxial_cylinders,
         concentric_spheres,
+        conducting_inclusion,
         confocal_spheroids,
         disc_contact,
         ellipsoid_on_plane,
@@ -177,13 +185,16 @@ FIGURES: dict[str, Callable[..., float]] = {
         elliptical_ridge_current,
         elliptical_ridge_focusing,
         blade_near_counter_current,
+        grain_boundary_conductivity,
         half_penny_advance_volume,
         half_penny_current,
         half_penny_intensity,
+        inclusion_power,
         insulating_penny_advance,
         insulating_penny_intensity,
         insulating_penny_volume,
         layered_area_resistance,
+        parallel_conductivity,
         resistive_disc_current,
         resistive_disc_quantile,
         ridge_ball_mean,
@@ -192,6 +203,7 @@ FIGURES: dict[str, Callable[..., float]] = {
         robin_boss_focusing,
         robin_ridge_current,
         robin_ridge_focusing,
+        series_conductivity,
         slab_resistance,
         sphere_above_plane_conductance,
         sphere_above_plane_largest_field,

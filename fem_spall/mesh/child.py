@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fem_spall.case import Case
+from fem_spall.case_file import input_hashes
 from fem_spall.crack import CrackSurface
 from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
@@ -82,7 +83,8 @@ def mesh_in_child(
             arrays += coarse.pack().values()
         if sizes is not None:
             arrays += [sizes.points, sizes.cells, sizes.sizes]
-        return key_of(job, [surfaces[name].sheet for name in sorted(surfaces)], *arrays)
+        files = [hashed for region in case.regions for hashed in input_hashes(region)]
+        return key_of(job, files, [surfaces[name].sheet for name in sorted(surfaces)], *arrays)
 
     def make() -> MeshArrays:
         return _mesh(case, {**job, "parent": os.getpid()}, surfaces, folder, coarse, sizes)

@@ -13,7 +13,7 @@ from fem_spall.case import Case
 from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.crack.surface_file import in_metres
 from fem_spall.errors import GeometryError
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 from fem_spall.region import Band, FaceRegion, Facets, Mask, Region, covers
 
@@ -73,8 +73,8 @@ def lost_region(region: Region) -> GeometryError:
 
 
 def outlines_of(surface: TaggedSurface) -> Ints:
-    """Edges (e, 2) between a region and what is not of it."""
-    own = [surface.names[name] for name in surface.parts]
+    """Edges (e, 2) between a region on a face and what is not of it; walls of cracks are fine anyway."""
+    own = [surface.names[name] for name, whole in surface.parts.items() if whole in FACES]
     edges, index = facet_edges(surface.faces)
     low, high = np.full(len(edges), np.iinfo(np.int32).max), np.full(len(edges), -1)
     np.minimum.at(low, index.ravel(), np.repeat(surface.tags, 3))

@@ -288,9 +288,7 @@ def ridges_and_corners(
         vertex[meeting >= 3],
         _rim_corners(surface.vertices, edges[count != 2], CORNER),
         _touching(surface.faces, count, side),
-        _rim_corners(
-            surface.vertices, edges[between & np.isin(tags[first], flat) & np.isin(tags[second], flat)], CORNER
-        ),
+        _rim_corners(surface.vertices, edges[between & np.isin(tags[first], flat) & np.isin(tags[second], flat)], FLAT),
     ]
     if size_min is not None:
         inner = ~between & surface.on_cracks[first]

@@ -95,7 +95,8 @@ def _mesh_shapes(
                 f"against {case.mesh.size_min * 1e9:.3g} nm",
                 "lower mesh.size_min, or take opening: 0 um, the crack without thickness",
             )  # fmt: skip
-    order = case.mesh.order or (2 if shapes and case.solver.degree == 2 else 1)
+    curved = bool(shapes or case.regions) or not case.electrolyte.conductivity.uniform
+    order = case.mesh.order or (2 if curved and case.solver.degree == 2 else 1)
     mesh = mesh_shapes(
         case, shapes, unit,
         size_min=case.mesh.size_min / unit, size_max=case.mesh.size_max / unit,

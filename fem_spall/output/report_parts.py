@@ -15,6 +15,7 @@ from typing import Any
 from fem_spall.output.finished import UM, Finished, as_float
 from fem_spall.output.formulas import label, shown_unit
 from fem_spall.output.report_models import columns, model_cells, model_notes
+from fem_spall.output.report_regions import parts_table, regions_table, regions_told
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import convenient, length_text, rounded, with_error
 
@@ -45,7 +46,9 @@ def quantity(finished: Finished, name: str) -> str:
 
 def answer(finished: Finished) -> str:
     """Return the answer in one paragraph of plain words."""
-    sentences = [_focusing(finished), _drawn(finished), _advance(finished), _level(finished)]
+    sentences = [
+        _focusing(finished), _drawn(finished), regions_told(finished), _advance(finished), _level(finished)
+    ]  # fmt: skip
     paragraph = "<p>" + " ".join(sentence for sentence in sentences if sentence) + "</p>"
     # A line must not break between a number and its unit.
     return re.sub(r"(?<=[\d)]) (?=(µm|nm|nA|mV|mA/cm²|%|±|×)|[±×])|(?<=[±×]) (?=\d)", "\u00a0", paragraph)
@@ -102,10 +105,12 @@ def _advance(finished: Finished) -> str:
     if not shown or not math.isfinite(height):
         return ""
     change = f"{rounded(100 * abs(value) / height, 3)} % of their distance"
+    uniform = "electrolyte_parts" not in finished.result
     if value < 0:
         return (
             f"Impedance would see the electrodes <strong>farther apart</strong> by {shown.replace('−', '')}, {change}: "
-            "insulating voids or interfacial resistance outweigh the crack."
+            f"insulating voids{' or' if uniform else ','} interfacial resistance"
+            f"{'' if uniform else ' or poorly conducting parts'} outweigh the crack."
         )
     return f"Impedance would see the electrodes <strong>closer by {shown}</strong>, {change}."
 
@@ -139,7 +144,11 @@ def warnings(finished: Finished) -> str:
 _GROUPS = (
     ("Focusing", r"fef_|edge_|dissipation_release|singularity_exponent"),
     ("Current drawn by the crack", r"crack_|capture_"),
-    ("Cell", r"resistance|area_resistance|electrode_advance|total_current|mean_current|plating_rate"),
+    ("Regions", r"region_"),
+    (
+        "Cell",
+        r"resistance|effective_conductivity|area_resistance|electrode_advance|total_current|mean_current|plating_rate",
+    ),
     ("Distribution of the current density on the lithium", r"flux_q|area_above|current_share_above|tail_exponent"),
     ("Other", r""),
 )
@@ -179,6 +188,8 @@ def results(finished: Finished) -> str:
         + model_notes(metrics)
         + _reference(finished)
         + _cracks(finished)
+        + regions_table(finished)
+        + parts_table(finished)
     )
 
 

@@ -533,10 +533,12 @@ def test_the_reference_explains_every_key() -> None:
 
 def test_the_commented_examples_of_the_reference_load(tmp_path: Path) -> None:
     text = (CONFIGS / "reference.yaml").read_text(encoding="utf-8")
-    examples = re.findall(r"^ *# - (\{.*\})$", text, re.MULTILINE)
-    case = load_case(write(tmp_path, GOOD), [f"cracks.{i}={example}" for i, example in enumerate(examples)])
-    every_kind = {kind["kind"] for kind in kinds() if kind["group"] == "cracks"}
-    assert {crack.kind for crack in case.cracks} | {"surface_file"} == every_kind
+    examples, regions = (re.findall(r"^ *# - (\{.*\})$", part, re.MULTILINE) for part in text.split("\nregions:"))
+    given = [f"cracks.{i}={example}" for i, example in enumerate(examples)]
+    case = load_case(write(tmp_path, GOOD), [*given, f"regions=[{', '.join(regions).replace('on: lens', 'on: hole')}]"])
+    every_kind = {group: {k["kind"] for k in kinds() if k["group"] == group} for group in ("cracks", "regions")}
+    assert {crack.kind for crack in case.cracks} | {"surface_file"} == every_kind["cracks"]
+    assert {region.kind for region in case.regions} | {"disc", "polygon"} == every_kind["regions"]
 
 
 def test_the_reference_states_the_defaults() -> None:
