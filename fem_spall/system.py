@@ -32,6 +32,8 @@ UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
 MOST_ITERATIONS = 500
+#: Where the best constant leaves more than this part of the residual, no large resistance is about.
+ORDINARY = 0.1
 #: Rounding of a residual over that of a potential as rough as the mesh can hold; asked residuals are never below it.
 ROUNDING = 1e-14
 
@@ -270,18 +272,18 @@ class System:
         currents are as accurate whatever the resistance.  Collective.
         """
         ground = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
-        base, size = lithium.fixed.copy(), self._norm(ground)
+        base, whole = lithium.fixed.copy(), self._norm(ground)
         one, drawn = self._constant
         above, below = self.problem.mesh.comm.allreduce(np.array([ground.sum(), drawn.sum()]))
         level = float(above / below) if below > 0 else 0.0
         right = ground - level * drawn
-        if self._norm(right) < size:
-            base.x.array[:] += level * one
-            size = self._norm(right)
-        else:
-            right = ground
+        if (size := self._norm(right)) >= whole:
+            return base, ground, whole, whole
+        base.x.array[:] += level * one
+        if size > ORDINARY * whole:
+            return base, right, size, size
         highest = self.problem.mesh.comm.allreduce(float(np.abs(base.x.array).max(initial=0.0)), op=MPI.MAX)
-        return base, right, size, max(size, ROUNDING / tolerance * highest * self._roughest) if size > 0 else size
+        return base, right, size, max(size, min(whole, ROUNDING / tolerance * highest * self._roughest))
 
     @cached_property
     def _constant(self) -> tuple[Floats, Floats]:
@@ -290,7 +292,7 @@ class System:
         one.x.array[:] = 1.0
         one.x.array[self.fixed] = 0.0
         nothing = LithiumPotential(dolfinx.fem.Function(self.problem.space))
-        return one.x.array, -self._residual(one, self._taken(one, nothing))
+        return one.x.array.copy(), -self._residual(one, self._taken(one, nothing))
 
     @cached_property
     def _roughest(self) -> float:
@@ -368,7 +370,7 @@ class _Assembled:
         """As :meth:`TwoLevel.solve`."""
         ksp, e = self._ksp, self._elimination
         ksp.setInitialGuessNonzero(start is not None)
-        ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
+        ksp.setTolerances(rtol=tolerance, atol=1e-300, divtol=1e300, max_it=most)  # a start may be far off
         if start is not None:
             self._reduce(start if e is None else start / e.members, self._result)
         self._reduce(right, self._left)

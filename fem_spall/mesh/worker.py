@@ -27,7 +27,7 @@ from fem_spall.mesh.checks import check_mesh, check_surfaces, surface_distance
 from fem_spall.mesh.focus import Focus, refined_boundary, split_facets
 from fem_spall.mesh.sides import closed_again, conducting_part, opened
 from fem_spall.mesh.sizes import SizeField, expected_cells
-from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
+from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface, shells
 from fem_spall.mesh.thin import rim_of
 
 __all__ = ["ATTEMPTS", "mesh_case"]
@@ -317,10 +317,24 @@ def _check_distances(
         if p99 > tolerance or largest > tolerance + 2 * size_min:
             raise MeshingError(
                 46, f"crack {name}", f"the meshed surface must stay within {tolerance * 1e9:.0f} nm of the given one; "
-                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most",
-                "lower mesh.size_min or raise mesh.surface_tolerance",
+                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most"
+                + _smallest_body(boundary, mesh.names[name], size_min), "lower mesh.size_min or raise "
+                "mesh.surface_tolerance",
             )  # fmt: skip
     return result
+
+
+def _smallest_body(boundary: TaggedSurface, tag: int, size_min: float) -> str:
+    """What of many bodies behind one surface is too small for the mesh, in words; nothing for one body."""
+    faces = boundary.faces[boundary.tags == tag]
+    body = shells(faces)
+    count = int(body.max(initial=-1)) + 1
+    corners = boundary.vertices[faces]
+    widths = [float(np.ptp(corners[body == k].reshape(-1, 3), axis=0).max()) * boundary.unit for k in range(count)]
+    if count < 2 or min(widths) > 3 * size_min:
+        return ""
+    width, size = (f"{length * 1e9:.0f} nm" for length in (min(widths), size_min))
+    return f"; the smallest of its {count} bodies is {width} wide, mesh.size_min {size}"
 
 
 def _flat_part(mesh: MeshArrays, case: Case) -> MeshArrays:
