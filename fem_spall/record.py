@@ -24,12 +24,14 @@ def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> di
     scale = max(abs(value[0]) for value in e.currents.values())
     moment = abs(e.total_current) * e.height or 1.0
     plating = case.electrodes.plating.potential
+    kinds = {crack.name: crack.kind for crack in case.cracks}
     cracks = {
         name: {
             "current": e.currents[name][0],
             "share": e.currents[name][0] / e.total_current,
             **_potentials(solution, name, plating),
             "area": e.flux.only((name,)).area,
+            "kind": kinds[name],
         }
         for name in (*e.crack_names, *(n for n in problem.floating if n not in problem.imposed))
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fem_spall.case import Case
-from fem_spall.consequences import wagner_length
+from fem_spall.consequences import crack_size, wagner_length
 from fem_spall.model_error import BEYOND, area_changes, box_effect
 
 __all__ = ["warnings_of"]
@@ -72,7 +71,7 @@ def _contact(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     for crack in case.cracks:
         if crack.contents == "lithium" and record["cracks"].get(crack.name):
             wagner = wagner_length(case, record, crack.name)
-            size = math.sqrt(record["cracks"][crack.name]["area"])
+            size = crack_size(crack, record)
             if wagner is not None and wagner > size:
                 found.append((
                     "interface",

@@ -37,7 +37,7 @@ def write_report(folder: Path) -> Path:
     page = template.substitute(
         title=text(f"Current focusing: {finished.result.get('name', folder.name)}"),
         subtitle=parts.subtitle(finished),
-        answer=parts.answer(finished) + consequences.told(finished),
+        answer=consequences.leading(finished) + parts.answer(finished) + consequences.told(finished),
         warnings=parts.warnings(finished),
         contents=parts.contents(),
         results=parts.results(finished) + consequences.polarisation(finished) + consequences.filling(finished),
