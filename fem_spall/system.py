@@ -32,8 +32,6 @@ UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
 MOST_ITERATIONS = 500
-#: Where the best constant leaves more than this part of the residual, no large resistance is about.
-ORDINARY = 0.1
 #: Rounding of a residual over that of a potential as rough as the mesh can hold; asked residuals are never below it.
 ROUNDING = 1e-14
 
@@ -208,6 +206,10 @@ class System:
         """
         base, right, size, scale = self._level(lithium, tolerance)
         start = None
+        if guess is not None and self.problem.kinetics:
+            # To a steep tangent the step before may be worse than a constant, beyond what digits can bring back.
+            far = self._norm(self._residual(guess, self._taken(guess, lithium))) > size
+            guess = None if far else guess
         if guess is not None:
             start = guess.x.array[: self.owned] - base.x.array[: self.owned]
             start[self._owned_fixed] = 0.0
@@ -277,13 +279,14 @@ class System:
         above, below = self.problem.mesh.comm.allreduce(np.array([ground.sum(), drawn.sum()]))
         level = float(above / below) if below > 0 else 0.0
         right = ground - level * drawn
-        if (size := self._norm(right)) >= whole:
-            return base, ground, whole, whole
-        base.x.array[:] += level * one
-        if size > ORDINARY * whole:
+        if (size := self._norm(right)) < whole:
+            base.x.array[:] += level * one
+        else:
+            right, size = ground, whole
+        if not self.problem.contact:
             return base, right, size, size
         highest = self.problem.mesh.comm.allreduce(float(np.abs(base.x.array).max(initial=0.0)), op=MPI.MAX)
-        return base, right, size, max(size, min(whole, ROUNDING / tolerance * highest * self._roughest))
+        return base, right, size, max(size, min(ROUNDING / tolerance, 1e-2) * highest * self._roughest)
 
     @cached_property
     def _constant(self) -> tuple[Floats, Floats]:
@@ -296,11 +299,12 @@ class System:
 
     @cached_property
     def _roughest(self) -> float:
-        """Norm of the residual of a potential of ±1 V that changes from unknown to unknown."""
+        """Norm of what a potential of ±1 V draws that changes from unknown to unknown; collective."""
         rough = dolfinx.fem.Function(self.problem.space)
         rough.x.array[: self.owned] = 1.0 - 2.0 * (np.arange(self.owned) % 2)
         rough.x.scatter_forward()
-        return float(np.sqrt(self.problem.mesh.comm.allreduce((self.reaction(rough) ** 2).sum())))
+        drawn = self._charge(rough, LithiumPotential(rough))
+        return float(np.sqrt(self.problem.mesh.comm.allreduce((drawn**2).sum())))
 
     def defect(self, phi: Any, lithium: LithiumPotential) -> float:
         """Norm of the residual of a potential with that of the lithium, bodies included."""
