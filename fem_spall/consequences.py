@@ -30,7 +30,7 @@ def consequences_of(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     Those that answer what the case was made for have ``leads``: a report begins with them.
     """
     filled, rules = _filled(case, record), [*_rules(case, record), *_rim(case, record)]
-    return [*_over_time(record), *rules, *filled, *_resistance(case, record), *_pressure(case, record)]
+    return [*_over_time(record), *_curve(record), *rules, *filled, *_resistance(case, record), *_pressure(case, record)]
 
 
 def _entry(name: str, value: float, unit: str, formula: str, text: str, *, leads: bool = False) -> dict[str, Any]:
@@ -84,6 +84,23 @@ def _over_time(record: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         text += " An empty crack draws nothing at its mouth: the less is there at the start, the longer it takes."
     return [_entry(f"filling_time_{name}", seconds, "s", "t = F/V_m ∫ d𝒱/I_c(𝒱)", text, leads=True)]
+
+
+def _curve(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What changes along the polarisation curve."""
+    rows = sorted(record.get("polarisation") or [], key=lambda row: abs(row["current_density_A_m2"]))
+    if len(rows) < 2:
+        return []
+    low, high = rows[0], rows[-1]
+    text = f"From {low['current_density_A_m2'] / 10:.3g} to {high['current_density_A_m2'] / 10:.3g} mA/cm²"
+    if low["crack_current_share"] is not None:
+        text += (
+            f" the crack's share of the current goes from {low['crack_current_share']:.1%} to "
+            f"{high['crack_current_share']:.1%} and"
+        )
+    resistances = [1e4 * row["area_resistance_ohm_m2"] for row in (low, high)]
+    text += f" V A/I from {resistances[0]:.4g} to {resistances[1]:.4g} Ω cm²."
+    return [_entry("polarisation", resistances[1] / resistances[0], "1", "(V/I)_high/(V/I)_low", text, leads=True)]
 
 
 def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
@@ -229,17 +246,26 @@ def crack_size(crack: CrackKind, record: dict[str, Any]) -> float:
 
 
 def _rim(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """How much more than its own mean the hottest place of a part of the face takes that carries all current."""
+    """What a part of the face takes, and where it takes all, how much more its hottest place does than its mean."""
     means = [
         (metric["averaging_length_m"], metric["value"])
         for name, metric in record["metrics"].items()
         if name.startswith("fef_r") and metric.get("value") is not None
     ]
     flat = [crack for crack in case.cracks if crack.kind in FLAT and crack.contents == "lithium"]
-    if case.electrodes.plating.interface.kind != "no_flux" or len(flat) != 1 or len(case.cracks) != 1 or not means:
+    if len(flat) != 1 or len(case.cracks) != 1:
         return []
-    entry, (length, factor) = record["cracks"][flat[0].name], min(means)
+    entry = record["cracks"][flat[0].name]
     share = entry["area"] / record["electrodes"]["area_m2"]
+    if case.electrodes.plating.interface.kind != "no_flux":
+        return [_entry(
+            f"coverage_{flat[0].name}", share, "1", "A_c/A",
+            f"{flat[0].name} covers {share:.2%} of the face and takes {entry['share']:.1%} of the current; the rest of "
+            f"the face sees {(1 - entry['share']) / (1 - share):.3g} times the mean.", leads=True,
+        )]  # fmt: skip
+    if not means:
+        return []
+    length, factor = min(means)
     own = entry["current"] / entry["area"]
     return [_entry(
         f"rim_{flat[0].name}", factor * share, "1", "j_r/(I_c/A_c)",

@@ -68,11 +68,14 @@ def _isolated(record: dict[str, Any]) -> str:
 
 def _contact(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
+    plane = case.electrodes.plating
+    face = wagner_length(case, record, plane.face) or 0.0
     for crack in case.cracks:
         if crack.contents == "lithium" and record["cracks"].get(crack.name):
             wagner = wagner_length(case, record, crack.name)
             size = crack_size(crack, record)
-            if wagner is not None and wagner > size:
+            clean = plane.interface.kind == "no_flux" or (wagner is not None and face > 10 * wagner)
+            if wagner is not None and wagner > size and not clean:  # in a worse plane contact focuses
                 found.append((
                     "interface",
                     f"The interfacial resistance of {crack.name} gives a Wagner length of {_um(wagner)}, larger than "

@@ -100,14 +100,15 @@ def _drawn(finished: Finished) -> str:
     cracks = finished.result.get("cracks", {})
     flat = all(entry.get("kind") in ("patch", "patches") for entry in cracks.values())
     if len(cracks) == 1:
-        who = f"{text(next(iter(cracks)))} draws" if flat else "The crack draws"
+        who = f"The contact {text(next(iter(cracks)))} draws" if flat else "The crack draws"
     else:
         who = f"The {len(cracks)} {'parts of the face' if flat else 'cracks'} together draw"
     if finished.value("crack_current_share") > 1 - 1e-9:
         return f"{who} <strong>all</strong> of the cell's current, {current}."
     sentence = f"{who} {current}, <strong>{share}</strong> of the cell's current"
     ratio = quantity(finished, "capture_ratio")
-    return sentence + (f", {ratio} times what flat lithium over its opening would take." if ratio else ".")
+    like = "its share of the face" if flat else "what flat lithium over its opening would take"
+    return sentence + (f", {ratio} times {like}." if ratio else ".")
 
 
 def _advance(finished: Finished) -> str:
@@ -120,7 +121,7 @@ def _advance(finished: Finished) -> str:
     if value < 0:
         return (
             f"Impedance would see the electrodes <strong>farther apart</strong> by {shown.replace('−', '')}, {change}: "
-            f"{_resisting(finished)} more than the cracks take off."
+            f"{_resisting(finished)} more resistance than the lithium in it takes off."
         )
     return f"Impedance would see the electrodes <strong>closer by {shown}</strong>, {change}."
 
