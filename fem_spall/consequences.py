@@ -10,32 +10,41 @@ from typing import Any
 
 from fem_spall.boundary import FARADAY, MOLAR_VOLUME, ButlerVolmer, LinearKinetics, Resistance
 from fem_spall.case import Case
+from fem_spall.crack import CrackKind
 from fem_spall.microstructure import BOUNDARIES
 
-__all__ = ["consequences_of", "wagner_length"]
+__all__ = ["consequences_of", "crack_size", "wagner_length"]
 
 #: Radius of the lithium filament that the advance is compared with: half of 500 nm, as wires seen at short circuits.
 FILAMENT = 250e-9
 #: Fracture toughness of dense and of porous garnet, Pa m^(1/2) (Hu et al., Chin. Phys. Lett. 2021).
 TOUGHNESS = (0.44e6, 1.51e6)
+#: Kinds that are a part of the plating face.
+FLAT = ("patch", "patches")
 #: Wagner lengths below this share of a crack's size leave the field to geometry; above the inverse, contact rules.
 RULES = 0.1
 
 
 def consequences_of(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Entries with ``name``, ``value`` (SI), ``unit``, ``formula`` and ``text``, in the order of a report."""
+    """Entries with ``name``, ``value`` (SI), ``unit``, ``formula`` and ``text``, in the order of a report.
+
+    Those that answer what the case was made for have ``leads``: a report begins with them.
+    """
+    filled, rules = _filled(case, record), [*_rules(case, record), *_rim(case, record)]
     return [
-        *_filled(case, record),
         *_over_time(record),
+        *_curve(record),
+        *rules,
+        *filled,
         *_resistance(case, record),
         *_parts(record),
-        *_rules(case, record),
         *_pressure(case, record),
     ]
 
 
-def _entry(name: str, value: float, unit: str, formula: str, text: str) -> dict[str, Any]:
-    return {"name": name, "value": value, "unit": unit, "formula": formula, "text": text}
+def _entry(name: str, value: float, unit: str, formula: str, text: str, *, leads: bool = False) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name, "value": value, "unit": unit, "formula": formula, "text": text}
+    return entry | {"leads": True} if leads else entry
 
 
 def _filled(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,7 +92,24 @@ def _over_time(record: dict[str, Any]) -> list[dict[str, Any]]:
         )
     else:
         text += " An empty crack draws nothing at its mouth: the less is there at the start, the longer it takes."
-    return [_entry(f"filling_time_{name}", seconds, "s", "t = F/V_m ∫ d𝒱/I_c(𝒱)", text)]
+    return [_entry(f"filling_time_{name}", seconds, "s", "t = F/V_m ∫ d𝒱/I_c(𝒱)", text, leads=True)]
+
+
+def _curve(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What changes along the polarisation curve."""
+    rows = sorted(record.get("polarisation") or [], key=lambda row: abs(row["current_density_A_m2"]))
+    if len(rows) < 2:
+        return []
+    low, high = rows[0], rows[-1]
+    text = f"From {low['current_density_A_m2'] / 10:.3g} to {high['current_density_A_m2'] / 10:.3g} mA/cm²"
+    if low["crack_current_share"] is not None:
+        text += (
+            f" the crack's share of the current goes from {low['crack_current_share']:.1%} to "
+            f"{high['crack_current_share']:.1%} and"
+        )
+    resistances = [1e4 * row["area_resistance_ohm_m2"] for row in (low, high)]
+    text += f" V A/I from {resistances[0]:.4g} to {resistances[1]:.4g} Ω cm²."
+    return [_entry("polarisation", resistances[1] / resistances[0], "1", "(V/I)_high/(V/I)_low", text, leads=True)]
 
 
 def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
@@ -103,12 +129,13 @@ def _floating(name: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[dict[str, Any]]:
     current, error = growth["growth_current"], growth.get("growth_current_error")
-    bar = "" if error is None or growth["bodies"] > 1 else f" ± {error * 1e12:.2g}"
+    bar = "" if error is None else f" ± {error * 1e12:.2g}"
     share = current / record["currents"]["plating"]
     found = [_entry(
         f"growth_current_{name}", current, "A", "I_k + I_e,k = 0 on every pore k",
-        f"Electrons leak into {name} and plate {current * 1e12:.3g}{bar} pA of lithium there, {share:.2g} of the "
+        f"Electrons leak into {name} and plate {current * 1e12:.4g}{bar} pA of lithium there, {share:.2g} of the "
         "cell's current" + (f", in {growth['growing']} of {growth['bodies']} pores." if growth["bodies"] > 1 else "."),
+        leads=True,
     )]  # fmt: skip
     if "time_to_fill_fastest" in growth:
         fastest, slowest = growth["time_to_fill_fastest"], growth["time_to_fill_slowest"]
@@ -116,6 +143,7 @@ def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[
         found.append(_entry(
             f"time_to_fill_{name}", fastest, "s", "t = 𝒱_k F/(V_m I_k)",
             f"{'Empty at first, it' if growth['bodies'] == 1 else 'Empty at first, the pores'} would fill in {span}.",
+            leads=True,
         ))  # fmt: skip
     if "conductivity_needed_fastest" in growth:
         needed = growth["conductivity_needed_fastest"]
@@ -124,7 +152,7 @@ def _leaking(name: str, growth: dict[str, Any], record: dict[str, Any]) -> list[
             f"conductivity_needed_{name}", needed, "S/m", "σ_e,needed = σ_e t/t_asked",
             f"To fill {name if growth['bodies'] == 1 else f'the fastest pore of {name}'} in "
             f"{_time(growth['asked_time'])} the electronic conductivity must be {needed / 100:.2g} S/cm, {times:.3g} "
-            "times what is given.",
+            "times what is given.", leads=True,
         ))  # fmt: skip
     return found
 
@@ -224,8 +252,7 @@ def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     for crack in case.cracks:
         if crack.contents != "lithium" or crack.contact != "plating" or not record["cracks"].get(crack.name):
             continue
-        flat = crack.kind in ("patch", "patches")
-        size = math.sqrt(record["cracks"][crack.name]["area"] / (1 if flat else 2))
+        size = crack_size(crack, record)
         own, face = lengths.get(crack.name) or 0.0, lengths.get(case.electrodes.plating.face) or 0.0
         blocked = case.electrodes.plating.interface.kind == "no_flux"
         if not own and not face and not blocked:
@@ -246,8 +273,42 @@ def _rules(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
             text = f"{told}, but the plane round it is far more resistive: the current goes to where contact is clean."
         else:
             text = f"{told}: geometry rules."
-        found.append(_entry(f"wagner_number_{crack.name}", ratio, "1", "Wa = σ (dη/dj)/a", text))
+        found.append(_entry(f"wagner_number_{crack.name}", ratio, "1", "Wa = σ (dη/dj)/a", text, leads=True))
     return found
+
+
+def crack_size(crack: CrackKind, record: dict[str, Any]) -> float:
+    """Size of a crack that lengths are compared with, m: the root of half its area, of all of it where it is flat."""
+    return math.sqrt(record["cracks"][crack.name]["area"] / (1 if crack.kind in FLAT else 2))
+
+
+def _rim(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a part of the face takes, and where it takes all, how much more its hottest place does than its mean."""
+    means = [
+        (metric["averaging_length_m"], metric["value"])
+        for name, metric in record["metrics"].items()
+        if name.startswith("fef_r") and metric.get("value") is not None
+    ]
+    flat = [crack for crack in case.cracks if crack.kind in FLAT and crack.contents == "lithium"]
+    if len(flat) != 1 or len(case.cracks) != 1:
+        return []
+    entry = record["cracks"][flat[0].name]
+    share = entry["area"] / record["electrodes"]["area_m2"]
+    if case.electrodes.plating.interface.kind != "no_flux":
+        return [_entry(
+            f"coverage_{flat[0].name}", share, "1", "A_c/A",
+            f"{flat[0].name} covers {share:.2%} of the face and takes {entry['share']:.1%} of the current; the rest of "
+            f"the face sees {(1 - entry['share']) / (1 - share):.3g} times the mean.", leads=True,
+        )]  # fmt: skip
+    if not means:
+        return []
+    length, factor = min(means)
+    own = entry["current"] / entry["area"]
+    return [_entry(
+        f"rim_{flat[0].name}", factor * share, "1", "j_r/(I_c/A_c)",
+        f"{flat[0].name} covers {share:.1%} of the face, so that its own mean is {own / 10:.3g} mA/cm². Its hottest "
+        f"place, averaged over {_um(length)}, takes {factor * share:.3g} times that.", leads=True,
+    )]  # fmt: skip
 
 
 def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -255,7 +316,9 @@ def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for crack in case.cracks:
         entry = record["cracks"].get(crack.name)
-        if crack.contents != "lithium" or entry is None or "bodies" in entry or crack.kind in ("patch", "patches"):
+        if crack.contents != "lithium" or entry is None or "bodies" in entry or crack.kind in FLAT:
+            continue
+        if crack.contact == "isolated":  # on the whole nothing is plated there
             continue
         drop = record.get("interfaces", {}).get(crack.name, {}).get("largest_drop")
         source = "the drop across its interface"
@@ -274,11 +337,16 @@ def _pressure(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
         verdict = "could open" if pressure > critical[0] else "could not open"
         found.append(_entry(
             f"pressure_bound_{crack.name}", pressure, "Pa", "p_max = F η/V_m;  p_c = K_IC √(π/a)/2",
-            f"Plating in {crack.name} could press with at most {pressure / 1e6:.3g} MPa ({source}). A penny-shaped "
-            f"crack of the same area (radius {_um(radius)}) opens at {critical[0] / 1e6:.3g} to "
-            f"{critical[1] / 1e6:.3g} MPa, for a toughness of 0.44 to 1.51 MPa m^½: it {verdict} it.",
+            f"Plating in {crack.name} could press with at most {_mpa(pressure)} ({source}). A penny-shaped crack of "
+            f"the same area (radius {_um(radius)}) opens at {_mpa(*critical)}, for a toughness of 0.44 to 1.51 MPa √m: "
+            f"it {verdict} it.",
         ))  # fmt: skip
     return found
+
+
+def _mpa(*pressures: float) -> str:
+    unit, word = (1e6, "MPa") if max(pressures) < 999.5e6 else (1e9, "GPa")
+    return " to ".join(f"{pressure / unit:.3g}" for pressure in pressures) + f" {word}"
 
 
 def _um(length: float) -> str:

@@ -35,6 +35,7 @@ def record_solution(
             "share": current / e.total_current,
             **_potentials(solution, crack.name, plating),
             "area": e.flux.only(parts_of).area,
+            "kind": crack.kind,
         }
         for crack in case.cracks
         if (parts_of := tuple(name for name in e.parts_of(crack.name) if name in e.currents))

@@ -206,6 +206,10 @@ class System:
         """
         base, right, size, scale = self._level(lithium, tolerance)
         start = None
+        if guess is not None and self.problem.kinetics:
+            # To a steep tangent the step before may be worse than a constant, beyond what digits can bring back.
+            far = self._norm(self._residual(guess, self._taken(guess, lithium))) > size
+            guess = None if far else guess
         if guess is not None:
             start = guess.x.array[: self.owned] - base.x.array[: self.owned]
             start[self._owned_fixed] = 0.0
@@ -270,18 +274,19 @@ class System:
         currents are as accurate whatever the resistance.  Collective.
         """
         ground = self._residual(lithium.fixed, self._taken(lithium.fixed, lithium))
-        base, size = lithium.fixed.copy(), self._norm(ground)
+        base, whole = lithium.fixed.copy(), self._norm(ground)
         one, drawn = self._constant
         above, below = self.problem.mesh.comm.allreduce(np.array([ground.sum(), drawn.sum()]))
         level = float(above / below) if below > 0 else 0.0
         right = ground - level * drawn
-        if self._norm(right) < size:
+        if (size := self._norm(right)) < whole:
             base.x.array[:] += level * one
-            size = self._norm(right)
         else:
-            right = ground
+            right, size = ground, whole
+        if not self.problem.contact:
+            return base, right, size, size
         highest = self.problem.mesh.comm.allreduce(float(np.abs(base.x.array).max(initial=0.0)), op=MPI.MAX)
-        return base, right, size, max(size, ROUNDING / tolerance * highest * self._roughest) if size > 0 else size
+        return base, right, size, max(size, min(ROUNDING / tolerance, 1e-2) * highest * self._roughest)
 
     @cached_property
     def _constant(self) -> tuple[Floats, Floats]:
@@ -290,15 +295,16 @@ class System:
         one.x.array[:] = 1.0
         one.x.array[self.fixed] = 0.0
         nothing = LithiumPotential(dolfinx.fem.Function(self.problem.space))
-        return one.x.array, -self._residual(one, self._taken(one, nothing))
+        return one.x.array.copy(), -self._residual(one, self._taken(one, nothing))
 
     @cached_property
     def _roughest(self) -> float:
-        """Norm of the residual of a potential of ±1 V that changes from unknown to unknown."""
+        """Norm of what a potential of ±1 V draws that changes from unknown to unknown; collective."""
         rough = dolfinx.fem.Function(self.problem.space)
         rough.x.array[: self.owned] = 1.0 - 2.0 * (np.arange(self.owned) % 2)
         rough.x.scatter_forward()
-        return float(np.sqrt(self.problem.mesh.comm.allreduce((self.reaction(rough) ** 2).sum())))
+        drawn = self._charge(rough, LithiumPotential(rough))
+        return float(np.sqrt(self.problem.mesh.comm.allreduce((drawn**2).sum())))
 
     def defect(self, phi: Any, lithium: LithiumPotential) -> float:
         """Norm of the residual of a potential with that of the lithium, bodies included."""
@@ -371,7 +377,7 @@ class _Assembled:
         """As :meth:`TwoLevel.solve`."""
         ksp, e = self._ksp, self._elimination
         ksp.setInitialGuessNonzero(start is not None)
-        ksp.setTolerances(rtol=tolerance, atol=1e-300, max_it=most)
+        ksp.setTolerances(rtol=tolerance, atol=1e-300, divtol=1e300, max_it=most)  # a start may be far off
         if start is not None:
             self._reduce(start if e is None else start / e.members, self._result)
         self._reduce(right, self._left)

@@ -131,7 +131,7 @@ def readable(value: float, unit: str, error: float | None = None) -> tuple[str, 
     digits = 3 - math.floor(math.log10(abs(value)))
     if error is not None and math.isfinite(error) and error > 0:
         digits = min(1 - math.floor(math.log10(error * factor)), digits + 4)
-    error_text = "" if error is None else _fixed(error * factor, digits)
+    error_text = "" if error is None else _fixed(error * factor, digits) if error else "0"
     return _fixed(value, digits), error_text, shown
 
 
@@ -219,10 +219,12 @@ def _plain(value: Any) -> str:
 
 
 def print_result(record: Mapping[str, Any], folder: Path) -> None:
-    """Print what a run has found: its figures, its warnings, and where the results are."""
+    """Print what a run has found: its figures, what they mean, its warnings, and where the results are."""
     screen = console()
     screen.print()
     screen.print(metric_table(record["metrics"]))
+    for entry in record.get("consequences", ()):
+        screen.print(f"- {entry['text']}", highlight=False)
     for warning in record.get("warnings", ()):
         if warning["kind"] != "withheld":  # the table has said so
             screen.print(f"note: {warning['text']}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fem_spall.case import Case
-from fem_spall.consequences import wagner_length
+from fem_spall.consequences import crack_size, wagner_length
 from fem_spall.model_error import BEYOND, area_changes, box_effect
 
 __all__ = ["warnings_of"]
@@ -69,11 +68,14 @@ def _isolated(record: dict[str, Any]) -> str:
 
 def _contact(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
+    plane = case.electrodes.plating
+    face = wagner_length(case, record, plane.face) or 0.0
     for crack in case.cracks:
         if crack.contents == "lithium" and record["cracks"].get(crack.name):
             wagner = wagner_length(case, record, crack.name)
-            size = math.sqrt(record["cracks"][crack.name]["area"])
-            if wagner is not None and wagner > size:
+            size = crack_size(crack, record)
+            clean = plane.interface.kind == "no_flux" or (wagner is not None and face > 10 * wagner)
+            if wagner is not None and wagner > size and not clean:  # in a worse plane contact focuses
                 found.append((
                     "interface",
                     f"The interfacial resistance of {crack.name} gives a Wagner length of {_um(wagner)}, larger than "

@@ -18,7 +18,7 @@ from fem_spall.mesh.focus import Focus, split_facets
 from fem_spall.mesh.regions import outlines_of, region_areas, with_regions
 from fem_spall.mesh.sides import conducting_part, opened
 from fem_spall.mesh.sizes import expected_cells
-from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface
+from fem_spall.mesh.tagged_surface import CUT_OFF, TaggedSurface, shells
 from fem_spall.mesh.thin import rim_of
 from fem_spall.mesh.worst_cells import mend_worst_cells
 
@@ -256,10 +256,24 @@ def _check_distances(
         if p99 > tolerance or largest > tolerance + 2 * size_min:
             raise MeshingError(
                 46, f"crack {name}", f"the meshed surface must stay within {tolerance * 1e9:.0f} nm of the given one; "
-                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most",
-                "lower mesh.size_min or raise mesh.surface_tolerance",
+                f"got {p99 * 1e9:.0f} nm at 99 % and {largest * 1e9:.0f} nm at most"
+                + _smallest_body(boundary, boundary.tags_of(name), size_min), "lower mesh.size_min or raise "
+                "mesh.surface_tolerance",
             )  # fmt: skip
     return result
+
+
+def _smallest_body(boundary: TaggedSurface, tags: list[int], size_min: float) -> str:
+    """What of many bodies behind one surface is too small for the mesh, in words; nothing for one body."""
+    faces = boundary.faces[np.isin(boundary.tags, tags)]
+    body = shells(faces)
+    count = int(body.max(initial=-1)) + 1
+    corners = boundary.vertices[faces]
+    widths = [float(np.ptp(corners[body == k].reshape(-1, 3), axis=0).max()) * boundary.unit for k in range(count)]
+    if count < 2 or min(widths) > 3 * size_min:
+        return ""
+    width, size = (f"{length * 1e9:.0f} nm" for length in (min(widths), size_min))
+    return f"; the smallest of its {count} bodies is {width} wide, mesh.size_min {size}"
 
 
 def _flat_part(mesh: MeshArrays, case: Case) -> MeshArrays:

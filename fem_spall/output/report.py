@@ -32,7 +32,7 @@ def write_report(folder: Path) -> Path:
     plot = _plot(finished)
     body = (
         '<section class="answer" aria-label="Answer">\n'
-        f"{parts.answer(finished)}{consequences.told(finished)}\n</section>\n"
+        f"{consequences.leading(finished)}{parts.answer(finished)}{consequences.told(finished)}\n</section>\n"
         + parts.warnings(finished)
         + _chapters(finished, with_plot=plot is not None)
     )

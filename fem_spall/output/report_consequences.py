@@ -8,16 +8,22 @@ from fem_spall.output.finished import Finished, as_float
 from fem_spall.output.tables import table, text
 from fem_spall.output.wording import rounded, time_unit, with_error
 
-__all__ = ["filling", "formulas", "polarisation", "told"]
+__all__ = ["filling", "formulas", "leading", "polarisation", "told"]
 
 
 def _entries(finished: Finished) -> list[dict[str, Any]]:
     return [entry for entry in finished.result.get("consequences") or [] if isinstance(entry, dict)]
 
 
+def leading(finished: Finished) -> str:
+    """Return the sentences that answer what the case was made for as a paragraph, nothing where there are none."""
+    told = " ".join(text(entry.get("text", "")) for entry in _entries(finished) if entry.get("leads"))
+    return f"<p>{told}</p>" if told else ""
+
+
 def told(finished: Finished) -> str:
-    """Return the consequences as a list of sentences, nothing where there are none."""
-    items = "".join(f"<li>{text(entry.get('text', ''))}</li>" for entry in _entries(finished))
+    """Return the other consequences as a list of sentences, nothing where there are none."""
+    items = "".join(f"<li>{text(entry.get('text', ''))}</li>" for entry in _entries(finished) if not entry.get("leads"))
     return f"<ul>{items}</ul>" if items else ""
 
 

@@ -92,10 +92,17 @@ def _drawn(finished: Finished) -> str:
     if not current or not share:
         return ""
     cracks = finished.result.get("cracks", {})
-    who = "The crack draws" if len(cracks) < 2 else f"The {len(cracks)} cracks together draw"
+    flat = all(entry.get("kind") in ("patch", "patches") for entry in cracks.values())
+    if len(cracks) == 1:
+        who = f"The contact {text(next(iter(cracks)))} draws" if flat else "The crack draws"
+    else:
+        who = f"The {len(cracks)} {'parts of the face' if flat else 'cracks'} together draw"
+    if finished.value("crack_current_share") > 1 - 1e-9:
+        return f"{who} <strong>all</strong> of the cell's current, {current}."
     sentence = f"{who} {current}, <strong>{share}</strong> of the cell's current"
     ratio = quantity(finished, "capture_ratio")
-    return sentence + (f", {ratio} times what flat lithium over its opening would take." if ratio else ".")
+    like = "its share of the face" if flat else "what flat lithium over its opening would take"
+    return sentence + (f", {ratio} times {like}." if ratio else ".")
 
 
 def _advance(finished: Finished) -> str:
@@ -105,14 +112,25 @@ def _advance(finished: Finished) -> str:
     if not shown or not math.isfinite(height):
         return ""
     change = f"{rounded(100 * abs(value) / height, 3)} % of their distance"
-    uniform = "electrolyte_parts" not in finished.result
     if value < 0:
         return (
             f"Impedance would see the electrodes <strong>farther apart</strong> by {shown.replace('−', '')}, {change}: "
-            f"insulating voids{' or' if uniform else ','} interfacial resistance"
-            f"{'' if uniform else ' or poorly conducting parts'} outweigh the crack."
+            f"{_resisting(finished)} more resistance than the lithium in it takes off."
         )
     return f"Impedance would see the electrodes <strong>closer by {shown}</strong>, {change}."
+
+
+def _resisting(finished: Finished) -> str:
+    """Return what adds resistance, as the subject and verb of a sentence."""
+    cracks = (finished.result.get("cracks") or {}).values()
+    names = ["interfacial resistance"] if finished.result.get("interfaces") else []
+    if any(entry.get("kind") in ("patch", "patches") for entry in cracks):
+        names.append("the way through parts of the face")
+    if "electrolyte_parts" in finished.result:
+        names.append("poorly conducting parts")
+    if not names:
+        names = ["insulating voids"]
+    return " and ".join(names) + (" add" if len(names) > 1 or names[0].endswith("s") else " adds")
 
 
 def _level(finished: Finished) -> str:

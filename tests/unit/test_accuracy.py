@@ -130,13 +130,13 @@ def test_bars_hold_against_a_finer_mesh(drive: dict[str, Any]) -> None:
         cracks=[CRACK], electrodes={"counter": drive, "plating": plating}, metrics={"averaging_lengths": ["3 um"]}
     )
     coarse, fine = (solutions(block_mesh(n, crack="a"), case) for n in ((4, 3, 4), (16, 12, 16)))
-    from fem_spall.adapt import _driven
+    from fem_spall.adapt import driven
 
     posed = coarse[1]
-    e = Evaluation.of(case, _driven(case, posed), NOWHERE)
+    e = Evaluation.of(case, driven(case, posed), NOWHERE)
     cells = cell_errors(posed, e, 1e-11)
     found = with_errors(e, None, cells)
-    truth = Evaluation.of(case, _driven(case, fine[1]), NOWHERE).metrics
+    truth = Evaluation.of(case, driven(case, fine[1]), NOWHERE).metrics
     for name in ("resistance", "electrode_advance", "crack_current", "crack_current_share", "total_current"):
         metric, true = found[name], truth[name].value
         assert metric.value is not None

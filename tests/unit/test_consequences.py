@@ -70,6 +70,29 @@ def test_the_pressure_bound() -> None:
     assert "an upper bound" in found(case())["pressure_bound_a"]["text"]
 
 
+def test_isolated_lithium_does_not_press() -> None:
+    """Bug: lithium on which nothing is plated on the whole is said to open cracks by the cell's whole voltage."""
+    assert "pressure_bound_a" not in found(case(contact="isolated"))
+
+
+def test_the_rim_of_an_electrode_is_compared_with_its_own_mean() -> None:
+    """Bug: an electrode of a tenth of the face seems to focus tenfold at its middle."""
+    disc = {"name": "a", "kind": "patch", "centre": ["5 um", "5 um"], "radius": "2 um"}
+    electrodes = {"plating": {"face": "+z", "interface": {"kind": "no_flux"}}, "counter": {"potential": "0.1 V"}}
+    chosen = case_of(cracks=[disc], electrodes=electrodes)
+    parts = record(
+        metrics={
+            "fef_r1um": {"value": 30.0, "averaging_length_m": 1e-6},
+            "fef_r2um": {"value": 20.0, "averaging_length_m": 2e-6},
+        }
+    )
+    parts["cracks"]["a"] |= {"area": AREA / 10, "current": 6e-9}
+    rim = {entry["name"]: entry for entry in consequences_of(chosen, parts)}["rim_a"]
+    assert rim["value"] == pytest.approx(3.0)
+    assert "averaged over 1 µm, takes 3 times that" in rim["text"]
+    assert rim["leads"]
+
+
 @pytest.mark.parametrize(
     ("crack", "face", "said"),
     [

@@ -111,9 +111,9 @@ def test_a_resistance_that_removes_focusing() -> None:
 
     text = words("500 ohm cm^2")
     assert text is not None
-    assert "a Wagner length of 5e+03 um, larger than the crack (5 um)" in text
-    assert words("0.4 ohm cm^2") is None, "4 um"
-    assert words("0.6 ohm cm^2") is not None, "6 um"
+    assert "a Wagner length of 5e+03 um, larger than the crack (3.54 um)" in text, "root of half the area"
+    assert words("0.3 ohm cm^2") is None, "3 um"
+    assert words("0.4 ohm cm^2") is not None, "4 um"
     assert words("0 ohm cm^2") is None
 
 
