@@ -30,6 +30,7 @@ LAYERS = (
     ("mesh.thin", "mesh.sides"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
+    ("mesh.refill",),
     ("mesh.analytic_shapes",),
     ("mesh.worker",),
     ("mesh.child",),
