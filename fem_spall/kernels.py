@@ -33,6 +33,7 @@ SIGNATURES = {
     "geometry": "iniddDrb",
     "fluxes": "iniddnrr",
     "diagonal": "inrr",
+    "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",
     "facets": "inrrr",

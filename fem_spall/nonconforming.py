@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import basix, compile_form, dolfinx, ufl
-from fem_spall.kernels import LANES, kernels
-from fem_spall.matrix_free import TwoLevel
+from fem_spall.kernels import kernels
+from fem_spall.matrix_free import TwoLevel, cell_geometry
 from fem_spall.system import System, elimination_of
 
 __all__ = ["Nonconforming"]
@@ -44,11 +44,7 @@ class _Stiffness:
         self.cells = mesh.topology.index_map(3).size_local
         self.unknowns = space.dofmap.list[: self.cells]
         self._contact = sum(walls.values(), np.zeros(self.owned + self.map.num_ghosts)) if walls else None
-        nodes = mesh.geometry.dofmaps[0][: self.cells]
-        self._geometry = np.zeros((-(-self.cells // LANES), 6, LANES))
-        place, sigma = (nodes, nodes.shape[1], mesh.geometry.x), problem.conductivity[np.triu_indices(3)]
-        bent = np.zeros(self.cells, dtype=np.uint8)
-        kernels("double")("geometry", self.cells, *place, sigma, np.inf, self._geometry, bent)  # all as straight
+        self._geometry, _ = cell_geometry(problem, np.inf)  # all as straight
 
     @cached_property
     def _single(self) -> NDArray[np.float32]:
