@@ -32,7 +32,7 @@ STRAIGHT = 1e-12
 QUADRATURE = 5
 #: Curved cells whose matrices are computed at a time.
 CHUNK = 4096
-#: Degree of the smoothing polynomial.
+#: Degree of the smoothing polynomial for degree 2.
 SMOOTHING = 2
 #: Steps of Lanczos' method for the largest eigenvalue of the smoother, and the factor of safety on it.
 LANCZOS, SAFETY = 10, 1.1
@@ -244,15 +244,15 @@ class TwoLevel:
     """Conjugate gradients for A, where ``fixed`` are the owned unknowns that stay zero.
 
     Unknowns of an isolated body are kept as so many copies of one (``elimination``); ``walls`` are the integrals that
-    :meth:`Elimination.release` takes.
+    :meth:`Elimination.release` takes.  ``smoothing`` is the degree of the smoothing polynomial.
     """
 
     def __init__(
         self, stiffness: Operator, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
-        walls: dict[str, Floats],
+        walls: dict[str, Floats], smoothing: int = SMOOTHING,
     ) -> None:  # fmt: skip
         self._a, self._fixed, self._coarse = stiffness, fixed, coarse
-        self._elimination, self._walls = elimination, walls
+        self._elimination, self._walls, self._smoothing = elimination, walls, smoothing
         self._below = dolfinx.fem.Function(coarse.space)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
@@ -319,7 +319,7 @@ class TwoLevel:
         """Z = B r/|r|: smooth, correct on degree 1, smooth."""
         n, run, r, z = self._n, self._run_single, self._rest, self._z
         d, w = self._step, self._image
-        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(SMOOTHING)]
+        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(self._smoothing)]
         np.multiply(residual, 1 / size, out=r, casting="same_kind")
         run("begin", n, steps[0][1], self._inverse, r, d.array, z, 0)
         for a, b in steps[1:]:

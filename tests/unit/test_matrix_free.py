@@ -120,7 +120,7 @@ def test_least_fluxes_take_few_iterations_and_balance(resistance: bool) -> None:
     inner = np.bincount(elements.space.dofmap.list.ravel()) == 2
     assert np.abs(jump[inner]).max() < 1e-6 * np.abs(through).max()
     load = np.random.default_rng(2).normal(size=len(elements.free)) * elements.free
-    assert elements._solver.solve(load, None, 1e-8, 100)[1] < 35
+    assert elements._solver.solve(load, None, 1e-8, 100)[1] < 50
 
 
 def formulate_again(problem: ConductionProblem) -> ConductionProblem:
