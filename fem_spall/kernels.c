@@ -256,6 +256,54 @@ void diagonal(int64_t cells, const int32_t *unknowns, const REAL *geometry, REAL
     }
 }
 
+/* The matrix of degree 1 on straight-sided cells by rows, columns ascending, with unit rows at the fixed unknowns.
+   ``unknowns`` (cells, 4); ``start`` (n + 1), ``around`` (4 cells) and ``place`` (n) are for work; ``rows`` (n + 1),
+   ``columns`` and ``values``, with room for n + 12 cells, are filled. */
+void vertex_matrix(int64_t cells, int64_t n, const int32_t *unknowns, const REAL *geometry, const uint8_t *fixed,
+                   int32_t *start, int32_t *around, int32_t *place, int32_t *rows, int32_t *columns, REAL *values)
+{
+    memset(start, 0, (size_t)(n + 1) * sizeof *start);
+    for (int64_t k = 0; k < 4 * cells; k++) start[unknowns[k] + 1]++;
+    for (int64_t i = 0; i < n; i++) start[i + 1] += start[i];
+    memcpy(place, start, (size_t)n * sizeof *place);
+    for (int64_t k = 0; k < 4 * cells; k++) around[place[unknowns[k]]++] = (int32_t)k;
+    for (int64_t i = 0; i < n; i++) place[i] = -1;
+    int32_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t first = count;
+        rows[i] = first;
+        if (fixed[i]) columns[count] = (int32_t)i, values[count++] = 1;
+        for (int32_t k = start[i]; k < start[i + 1] && !fixed[i]; k++) {
+            const int32_t cell = around[k] / 4, own = around[k] % 4;
+            const REAL *g = geometry + cell / W * 6 * W + cell % W;
+            const REAL inner[3][3] = {{g[0], g[W], g[2 * W]}, {g[W], g[3 * W], g[4 * W]}, {g[2 * W], g[4 * W], g[5 * W]}};
+            REAL entry[4] = {0};
+            for (int j = 0; j < 3; j++) {
+                entry[j + 1] = own ? inner[own - 1][j] : -(inner[0][j] + inner[1][j] + inner[2][j]);
+                entry[0] -= entry[j + 1];
+            }
+            for (int j = 0; j < 4; j++) {
+                const int32_t column = unknowns[4 * cell + j];
+                if (fixed[column]) continue;
+                if (place[column] < first) {
+                    place[column] = count;
+                    columns[count] = column;
+                    values[count++] = 0;
+                }
+                values[place[column]] += 20 * entry[j];
+            }
+        }
+        for (int32_t a = first + 1; a < count; a++) { /* a dozen of them */
+            const int32_t column = columns[a];
+            const REAL value = values[a];
+            int32_t b = a;
+            for (; b > first && columns[b - 1] > column; b--) columns[b] = columns[b - 1], values[b] = values[b - 1];
+            columns[b] = column, values[b] = value;
+        }
+    }
+    rows[n] = count;
+}
+
 /* One step of the smoother: r -= w; d = a d + b D r; x += d. */
 void smooth(int64_t n, REAL a, REAL b, const REAL *inverse, const REAL *w, REAL *restrict r, REAL *restrict d,
             REAL *restrict x)

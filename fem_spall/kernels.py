@@ -33,6 +33,7 @@ SIGNATURES = {
     "geometry": "iniddiDrb",
     "fluxes": "iniddinrr",
     "diagonal": "inrr",
+    "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",
     "facets": "inrrr",

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
-from fem_spall.fenics import MPI, basix, compile_form, dolfinx, ufl
+from fem_spall.fenics import MPI, PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, Kernels, kernels
 
-__all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "vertex_pairs"]
+__all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
 
 #: Cells whose middle nodes are this close to the middles of the edges, over the longest edge, are straight-sided.
 STRAIGHT = 1e-12
@@ -32,7 +32,7 @@ STRAIGHT = 1e-12
 QUADRATURE = 5
 #: Curved cells whose matrices are computed at a time.
 CHUNK = 4096
-#: Degree of the smoothing polynomial.
+#: Degree of the smoothing polynomial for degree 2.
 SMOOTHING = 2
 #: Steps of Lanczos' method for the largest eigenvalue of the smoother, and the factor of safety on it.
 LANCZOS, SAFETY = 10, 1.1
@@ -62,17 +62,12 @@ class Stiffness:
         self.cells = mesh.topology.index_map(3).size_local
         self.unknowns = space.dofmap.list[: self.cells]
         self.products = 0
-        run = kernels("double")
-        geometry = np.zeros((-(-self.cells // LANES), 6, LANES))
-        curved = np.zeros(self.cells, dtype=np.uint8)
+        geometry, self.curved = cell_geometry(problem, STRAIGHT)
         nodes = mesh.geometry.dofmaps[0][: self.cells]
-        self._sigma = np.ascontiguousarray(problem.conductivity[..., *np.triu_indices(3)])
-        sigma = self._sigma, 6 * (self._sigma.ndim - 1)
-        run("geometry", self.cells, nodes, nodes.shape[1], mesh.geometry.x, *sigma, STRAIGHT, geometry, curved)
-        self.curved = np.nonzero(curved)[0].astype(np.int32)
+        self._sigma = _upper(problem)
         matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.by_cell[self.curved])
         self.contact = {name: self._contact(name) for name in problem.contact}
-        self._double = _Cells(run, geometry, matrices, list(self.contact.values()))
+        self._double = _Cells(kernels("double"), geometry, matrices, list(self.contact.values()))
 
     @cached_property
     def _single(self) -> _Cells:
@@ -119,7 +114,7 @@ class Stiffness:
         """−σ∇φ of straight-sided cells at the four vertices in reference coordinates, contravariant, (cells, 3, 4)."""
         mesh, result = self.problem.mesh.mesh, np.empty((self.cells, 3, 4))
         nodes = mesh.geometry.dofmaps[0][: self.cells]
-        place = nodes, nodes.shape[1], mesh.geometry.x, self._sigma, 6 * (self._sigma.ndim - 1)
+        place = nodes, nodes.shape[1], mesh.geometry.x, *self._sigma
         self._double.run("fluxes", self.cells, *place, self.unknowns, potential, result)
         return result
 
@@ -141,6 +136,46 @@ class Stiffness:
         own = dolfinx.fem.locate_dofs_topological(space, 2, self.problem.mesh.facets(name))
         whole = dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy(ghosted=True).tocsr()
         return own, whole[own][:, own]
+
+
+def _upper(problem: ConductionProblem) -> tuple[Floats, int]:
+    """The conductivity's six numbers, of all cells or cell after cell, and the step from one cell to the next."""
+    sigma = np.ascontiguousarray(problem.conductivity[..., *np.triu_indices(3)])
+    return sigma, 6 * (sigma.ndim - 1)
+
+
+def cell_geometry(problem: ConductionProblem, straight: float) -> tuple[Floats, NDArray[np.int32]]:
+    """Six numbers of each cell of this rank, (batches, 6, LANES), and the numbers of the curved ones, which have zeros.
+
+    Curved is a cell whose middle nodes are off the middles of its edges by more than ``straight`` times the longest.
+    """
+    mesh = problem.mesh.mesh
+    cells, sigma = mesh.topology.index_map(3).size_local, _upper(problem)
+    nodes = mesh.geometry.dofmaps[0][:cells]
+    geometry, curved = np.zeros((-(-cells // LANES), 6, LANES)), np.zeros(cells, dtype=np.uint8)
+    place = nodes, nodes.shape[1], mesh.geometry.x, *sigma
+    kernels("double")("geometry", cells, *place, straight, geometry, curved)
+    return geometry, np.nonzero(curved)[0].astype(np.int32)
+
+
+def vertex_matrix(problem: ConductionProblem, fixed: NDArray[np.int32]) -> Any:
+    """The matrix of degree 1 on straight-sided cells, on one rank, with unit rows at the fixed unknowns.
+
+    It takes a seventh of the time of a pattern and forms, and has no zeros at the fixed columns.
+    """
+    unknowns, n = problem.space.dofmap.list, problem.space.dofmap.index_map.size_local
+    cells = len(unknowns)
+    at_fixed = np.zeros(n, dtype=np.uint8)
+    at_fixed[fixed] = 1
+    rows, start, place = (np.empty(n + 1, dtype=np.int32) for _ in range(3))
+    around, columns = np.empty(4 * cells, dtype=np.int32), np.empty(n + 12 * cells, dtype=np.int32)
+    values = np.empty(columns.size)
+    work = start, around, place
+    geometry, _ = cell_geometry(problem, np.inf)
+    kernels("double")("vertex_matrix", cells, n, unknowns, geometry, at_fixed, *work, rows, columns, values)
+    count = int(rows[n])
+    made: Any = PETSc.Mat()
+    return made.createAIJ((n, n), csr=(rows, columns[:count], values[:count]), comm=problem.mesh.comm)
 
 
 def _curved_matrices(points: Floats, nodes: NDArray[np.int32], sigma: Floats) -> Floats:
@@ -215,15 +250,15 @@ class TwoLevel:
     """Conjugate gradients for A, where ``fixed`` are the owned unknowns that stay zero.
 
     Unknowns of an isolated body are kept as so many copies of one (``elimination``); ``walls`` are the integrals that
-    :meth:`Elimination.release` takes.
+    :meth:`Elimination.release` takes.  ``smoothing`` is the degree of the smoothing polynomial.
     """
 
     def __init__(
         self, stiffness: Operator, fixed: NDArray[np.int32], coarse: CoarseLevel, elimination: Elimination | None,
-        walls: dict[str, Floats],
+        walls: dict[str, Floats], smoothing: int = SMOOTHING,
     ) -> None:  # fmt: skip
         self._a, self._fixed, self._coarse = stiffness, fixed, coarse
-        self._elimination, self._walls = elimination, walls
+        self._elimination, self._walls, self._smoothing = elimination, walls, smoothing
         self._below = dolfinx.fem.Function(coarse.space)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
@@ -290,7 +325,7 @@ class TwoLevel:
         """Z = B r/|r|: smooth, correct on degree 1, smooth."""
         n, run, r, z = self._n, self._run_single, self._rest, self._z
         d, w = self._step, self._image
-        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(SMOOTHING)]
+        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(self._smoothing)]
         np.multiply(residual, 1 / size, out=r, casting="same_kind")
         run("begin", n, steps[0][1], self._inverse, r, d.array, z, 0)
         for a, b in steps[1:]:

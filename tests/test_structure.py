@@ -32,7 +32,7 @@ LAYERS = (
     ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions"),
     ("mesh.embed",),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
-    ("mesh.cad", "mesh.worst_cells", "mesh.attempts", "mesh.contacts"),
+    ("mesh.cad", "mesh.worst_cells", "mesh.attempts", "mesh.contacts", "mesh.refill"),
     ("mesh.analytic_shapes", "mesh.surface_mesh"),
     ("mesh.worker",),
     ("mesh.child",),

@@ -211,12 +211,67 @@ def scikit_fem(path: str, degree: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def pymfem(path: str, degree: int) -> dict[str, Any]:
+    import mfem.ser as mfem
+
+    points, cells, zero, one = arrays(path)
+    mesh = mfem.Mesh(3, len(points), len(cells), len(zero) + len(one), 3)
+    for point in points.tolist():
+        mesh.AddVertex(*point)
+    for cell in cells.tolist():
+        mesh.AddTet(cell, 1)
+    for attribute, facets in ((1, zero), (2, one)):
+        for facet in facets.tolist():
+            mesh.AddBdrTriangle(facet, attribute)
+    mesh.FinalizeTetMesh(1, 0, True)
+    clock = Clock()
+    space = mfem.FiniteElementSpace(mesh, mfem.H1_FECollection(degree, 3))
+    clock("space")
+    a = mfem.BilinearForm(space)
+    a.AddDomainIntegrator(mfem.DiffusionIntegrator(mfem.ConstantCoefficient(1.0)))
+    a.Assemble()
+    a.Finalize()
+    clock("assemble")
+    fixed = mfem.intArray()
+    space.GetEssentialTrueDofs(mfem.intArray([1, 1]), fixed)
+    phi, load = mfem.GridFunction(space), mfem.LinearForm(space)
+    phi.Assign(0.0)
+    phi.ProjectBdrCoefficient(mfem.ConstantCoefficient(1.0), mfem.intArray([0, 1]))
+    load.Assign(0.0)
+    matrix, x, b = mfem.OperatorPtr(), mfem.Vector(), mfem.Vector()
+    a.FormLinearSystem(fixed, phi, load, matrix, x, b)
+    inner = mfem.OperatorHandle2SparseMatrix(matrix)
+    clock("conditions")
+    free = np.ones(space.GetTrueVSize(), dtype=bool)
+    free[np.array(fixed.ToList())] = False
+    scale = np.linalg.norm(b.GetDataArray()[free])
+    smoother = mfem.GSSmoother(inner)
+    cg = mfem.CGSolver()
+    cg.SetRelTol(TOLERANCE)
+    cg.SetMaxIter(5000)
+    cg.SetOperator(inner)
+    cg.SetPreconditioner(smoother)
+    cg.Mult(b, x)
+    clock("solve")
+    a.RecoverFEMSolution(x, load, phi)
+    y = mfem.Vector(phi.Size())
+    a.FullMult(phi, y)
+    energy = float(y.GetDataArray() @ phi.GetDataArray())
+    clock("current")
+    true = float(np.linalg.norm(y.GetDataArray()[free]) / scale)
+    return {
+        "current": energy, "unknowns": space.GetTrueVSize(), "iterations": cg.GetNumIterations(), "residual": true,
+        "seconds": clock.seconds,
+    }  # fmt: skip
+
+
 CODES: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "fem-spall": fem_spall,
     "dolfinx, CG and default GAMG": dolfinx,
     "NGSolve, CG and local": ngsolve,
     "NGSolve, CG and BDDC with h1amg": lambda path, degree: ngsolve(path, degree, "bddc"),
     "scikit-fem, CG and PyAMG": scikit_fem,
+    "PyMFEM, CG and Gauss-Seidel": pymfem,
 }
 
 if __name__ == "__main__":

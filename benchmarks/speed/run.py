@@ -28,7 +28,7 @@ from codes import CODES  # noqa: E402
 
 #: Codes that fem-spall's own environment has.
 OWN = ("fem-spall", "dolfinx, CG and default GAMG")
-PEERS = ("ngsolve", "scikit-fem", "pyamg")
+PEERS = ("ngsolve", "scikit-fem", "pyamg", "mfem")
 #: Currents agree to this.
 AGREEMENT = 1e-6
 TRIAD = """#include <stddef.h>

@@ -13,7 +13,7 @@ from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 from fem_spall.mesh.tagged_surface import CUT_OFF
 
-__all__ = ["closed_again", "conducting_part", "inner_facets", "opened", "side_numbers"]
+__all__ = ["closed_again", "conducting_part", "inner_facets", "opened", "packed", "side_numbers"]
 
 type Ints = NDArray[np.int64]
 
@@ -65,7 +65,7 @@ def conducting_part(mesh: MeshArrays, counter: str, lithium: frozenset[str]) -> 
     volume = float(np.einsum("ij,ij->", b - a, np.cross(c - a, d - a))) / 6
     area = float(triangle_areas(mesh.points[mesh.facets[~facets, :3]]).sum())
     repair = Repair(CUT_OFF, int(parts) - 1, -volume * mesh.unit**3, -area * mesh.unit**2)
-    return _packed(replace(mesh, cells=mesh.cells[cells], facets=mesh.facets[facets], tags=mesh.tags[facets])), repair
+    return packed(replace(mesh, cells=mesh.cells[cells], facets=mesh.facets[facets], tags=mesh.tags[facets])), repair
 
 
 def opened(mesh: MeshArrays, names: list[str]) -> MeshArrays:
@@ -133,7 +133,7 @@ def closed_again(mesh: MeshArrays, names: list[str]) -> MeshArrays:
     target[vertices] = vertices[first][place.ravel()]
     facets = target[mesh.facets]
     once = np.sort(unique_rows(np.sort(facets, axis=1))[0])
-    return _packed(replace(mesh, cells=target[mesh.cells], facets=facets[once], tags=mesh.tags[once]))
+    return packed(replace(mesh, cells=target[mesh.cells], facets=facets[once], tags=mesh.tags[once]))
 
 
 def side_numbers(mesh: MeshArrays) -> tuple[Ints, Ints, Ints, Ints]:
@@ -146,7 +146,8 @@ def side_numbers(mesh: MeshArrays) -> tuple[Ints, Ints, Ints, Ints]:
     return index[: len(sides)], every, np.bincount(index[: len(sides)], minlength=len(every)), index[len(sides) :]
 
 
-def _packed(mesh: MeshArrays) -> MeshArrays:
+def packed(mesh: MeshArrays) -> MeshArrays:
+    """Return the mesh without the points that nothing uses."""
     used, index = np.unique(np.concatenate([mesh.cells.ravel(), mesh.facets.ravel()]), return_inverse=True)
     cells, facets = index[: mesh.cells.size], index[mesh.cells.size :]
     return replace(

@@ -119,29 +119,56 @@ def _mesh_shapes(
 def refine_mesh(
     case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeField | None = None, trail: Trail | None = None
 ) -> MeshArrays:
-    """Return a mesh of the same straight-sided boundary, finer at the foci and where the sizes ask for it."""
-    from fem_spall.mesh.tetrahedralise import tetrahedralise
+    """Return a mesh of the same straight-sided boundary, finer at the foci and where the sizes ask for it.
 
+    For foci alone only the cells round them are made anew, if that succeeds.
+    """
     insulating = mesh.info.get("insulating_sheets", [])
     mesh = closed_again(mesh, insulating)
     trail = trail or Trail()
+    attempts = [(scale, False) for scale in NUDGES]
+    if sizes is None:
+        attempts = [(1.0, True), *attempts]
     last = trail.death()
-    for scale in NUDGES[len(trail.failures) :]:
-        trail.begin(f"sizes times {scale:g}")
+    for scale, locally in attempts[len(trail.failures) :]:
+        trail.begin(f"sizes times {scale:g}{', nearby cells only' * locally}")
         nudged = [replace(focus, size=focus.size * scale) for focus in foci]
         wanted = replace(sizes, sizes=sizes.sizes * scale) if sizes is not None else None
-        boundary = refined_boundary(mesh, nudged, wanted)
         try:
-            finer = tetrahedralise(boundary, case.mesh.size_max / mesh.unit, case.mesh.algorithm, wanted)
-            finer = mend_worst_cells(finer, case.mesh.quality_floor)
-            check_surfaces(finer, boundary.box)
-            quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
+            finer = _refined(case, mesh, nudged, wanted, locally)
         except MeshingError as error:
             trail.fail(f"{error.where}: {error.reason}")
             last = error
             continue
-        return opened(replace(finer, info={**mesh.info, **quality}), insulating)
+        if finer is not None:
+            return opened(finer, insulating)
+        trail.fail("few cells can stay")
     raise last
+
+
+def _refined(
+    case: Case, mesh: MeshArrays, foci: list[Focus], sizes: SizeField | None, locally: bool
+) -> MeshArrays | None:
+    """The checked mesh within the divided boundary; ``locally`` with the cells that can stay, None if few can."""
+    from fem_spall.mesh.refill import refilled
+    from fem_spall.mesh.tetrahedralise import tetrahedralise
+
+    largest, algorithm = case.mesh.size_max / mesh.unit, case.mesh.algorithm
+    divided = refined_boundary(replace(mesh, tags=np.arange(len(mesh.tags), dtype=np.int32)), foci, sizes)
+    boundary = replace(divided, tags=mesh.tags[divided.tags])
+    if not locally:
+        finer = tetrahedralise(boundary, largest, algorithm, sizes)
+    elif boundary.closed.all():
+        kept = refilled(mesh, boundary, divided.tags, foci, largest, algorithm)
+        if kept is None:
+            return None
+        finer = kept
+    else:
+        return None
+    finer = mend_worst_cells(finer, case.mesh.quality_floor)
+    check_surfaces(finer, boundary.box)
+    quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
+    return replace(finer, info={**mesh.info, **quality})
 
 
 def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from fem_spall.conduction import ConductionProblem, formulate
 from fem_spall.errors import SetupError
 from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
 from fem_spall.kernels import LANES, Kernels
-from fem_spall.matrix_free import Stiffness
+from fem_spall.matrix_free import Stiffness, vertex_matrix
 from fem_spall.mesh.tagged import distribute
+from fem_spall.nonconforming import Nonconforming
 from fem_spall.progress import Silent
 from fem_spall.solve import solve
 from fem_spall.stage import solve_stage
+from fem_spall.system import GAMG, System
 from tests.solids import block_mesh, case_of
 
 ANISOTROPIC = [["0.3 S/m", "0.04 S/m", "-0.02 S/m"], ["0.04 S/m", "0.05 S/m", "0.01 S/m"],
@@ -68,6 +71,61 @@ def test_the_action_is_that_of_the_matrix(name: str) -> None:
     small.array[:] = x.array
     stiffness.multiply(small, rough)
     np.testing.assert_allclose(rough.array, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def dirichlet_problem(degree: int, crack: str = "a", **mesh: Any) -> ConductionProblem:
+    """Anisotropic, with a crack at the potential of the plating face, which is half of it."""
+    electrolyte = {"size": ["20 um", "30 um", "50 um"], "conductivity": {"kind": "anisotropic", "rows": ANISOTROPIC}}
+    case = case_of(
+        cracks=[{"name": "a", "kind": "surface_file", "file": "no.stl", "unit": "um"}], electrolyte=electrolyte
+    )
+    return formulate(case, distribute(block_mesh((9, 8, 13), crack=crack, **mesh), MPI.COMM_SELF), degree)
+
+
+def test_the_matrix_of_degree_1_is_that_of_the_form() -> None:
+    """Bug: an entry of a cell goes to another vertex, a fixed column stays, or columns are out of order."""
+    system = System(dirichlet_problem(1))
+    assert system._plain
+    one, other = vertex_matrix(system.problem, system.fixed), system._matrix_of_forms()
+    assert (np.diff(one.getValuesCSR()[1])[: one.getRow(0)[0].size - 1] > 0).all()
+    assert one.getInfo()["nz_used"] < other.getInfo()["nz_used"], "fixed columns are left out"
+    other.axpy(-1.0, one)
+    assert other.norm() < 1e-14 * one.norm()
+
+
+def test_the_options_of_the_multigrid_count() -> None:
+    """Bug: the options are taken back before the levels read them, and PETSc's defaults smooth instead."""
+    system = System(dirichlet_problem(1))
+    multigrid = system._solver._ksp.getPC()
+    assert multigrid.getMGLevels() > 1
+    smoother = multigrid.getMGSmoother(1)
+    assert smoother.getType() == GAMG["mg_levels_ksp_type"]
+    assert smoother.getPC().getType() == GAMG["mg_levels_pc_type"]
+    assert smoother.getTolerances()[3] == GAMG["mg_levels_ksp_max_it"]
+
+
+@pytest.mark.parametrize("resistance", [False, True])
+def test_least_fluxes_take_few_iterations_and_balance(resistance: bool) -> None:
+    """Bug: the multigrid of degree 1 does not fit the nonconforming elements, or their element matrix is another."""
+    problem = problem_on({}) if resistance else dirichlet_problem(2)
+    linear = System(formulate_again(problem))
+    system = System(problem, linear)
+    given = np.concatenate([problem.mesh.facets(name) for name in problem.fixed])
+    elements = Nonconforming(system, given)
+    source = np.random.default_rng(1).normal(size=problem.mesh.mesh.topology.index_map(3).size_local)
+    through = elements.solve(source, 0.0)
+    np.testing.assert_allclose(through.sum(axis=1), source, atol=1e-13)
+    jump = np.zeros(len(elements.free))
+    np.add.at(jump, elements.space.dofmap.list, through)
+    inner = np.bincount(elements.space.dofmap.list.ravel()) == 2
+    assert np.abs(jump[inner]).max() < 1e-6 * np.abs(through).max()
+    load = np.random.default_rng(2).normal(size=len(elements.free)) * elements.free
+    assert elements._solver.solve(load, None, 1e-8, 100)[1] < 50
+
+
+def formulate_again(problem: ConductionProblem) -> ConductionProblem:
+    """The same of degree 1."""
+    return replace(problem, degree=1, space=dolfinx.fem.functionspace(problem.mesh.mesh, ("Lagrange", 1)))
 
 
 def test_degree_2_takes_few_products_and_no_matrix() -> None:
