@@ -95,7 +95,7 @@ class ImageStack(TriangulatedCrack):
     max_isolated
         More isolated pieces than this are refused.
     coarsen
-        How many voxels along x, y, z become one; auto: as many as fit into mesh.size_min.
+        How many voxels along x, y, z become one; auto: as many as fit into mesh.size_min, if bodies are thin.
     smooth
         Filter length in voxels, those after coarsening: waves of this length on the walls are halved; 0 leaves the
         stairs.
@@ -308,11 +308,11 @@ def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str
         drift = math.copysign(voxel[2] * math.cos(stack.place.tilt), -1 if drift.startswith("-") else 1)
     grid, corners = grid_of(low, voxel, voxels.shape, drift, first[2], stack.place)
     refuse_misplaced(where, corners, block, stack.unit or "um")
-    factors = factors_for(grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
-    refuse_large(
-        stack.file, voxels.shape, raw.voxels.dtype.itemsize, limit, FINE + math.ceil(WORK / math.prod(factors))
-    )
+    held = raw.voxels.dtype.itemsize + FINE
+    refuse_large(stack.file, voxels.shape, held, limit)
     phases, counts = phases_of(voxels, stack.labels, stack.threshold, where)
+    factors = factors_for(phases, grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
+    refuse_large(stack.file, voxels.shape, held, limit, math.ceil(WORK / math.prod(factors)))
     image = image_in_block(phases, grid, block, (math.ceil(stack.smooth) + 3) * max(factors))
     source = {
         "file": stack.file.name,
