@@ -31,7 +31,19 @@ from fem_spall.quantity import Length, PositiveLength, Volume
 
 __all__ = ["Axes", "ImageStack", "voxel_of"]
 
-type Coarsening = Annotated[int, Field(ge=1, le=64)]
+
+def _coarsening(value: object) -> object:
+    """The word stays, three whole numbers become a tuple."""
+    if value == "auto":
+        return value
+    if isinstance(value, list | tuple) and len(value) == 3:
+        numbers = tuple(value)
+        if all(type(number) is int and 1 <= number <= 64 for number in numbers):
+            return numbers
+    raise ValueError(f"coarsen must be auto, or voxels along x, y, z from 1 to 64; got {value}. Write '[2, 2, 2]'")
+
+
+type Coarsening = Annotated[Literal["auto"] | tuple[int, int, int], BeforeValidator(_coarsening)]
 type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 
 type Factors = tuple[int, int, int]
@@ -117,7 +129,7 @@ class ImageStack(TriangulatedCrack):
     connectivity: Literal[6, 26] = 6
     islands: Volume | None = None
     max_isolated: Annotated[int, Field(ge=0, le=1000)] = 100
-    coarsen: Literal["auto"] | tuple[Coarsening, Coarsening, Coarsening] = "auto"
+    coarsen: Coarsening = "auto"
     smooth: Annotated[float, Field(ge=0, le=10)] = 4.0
     part: Annotated[str, Field(pattern=r"^(lithium|void|isolated_[1-9][0-9]{0,3})$")] | None = None
 
