@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fem_spall.errors import GeometryError
 
-__all__ = ["close_pairs", "crossing_faces"]
+__all__ = ["ENOUGH", "close_pairs", "crossing_faces"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]

@@ -31,7 +31,19 @@ from fem_spall.quantity import Length, PositiveLength, Volume
 
 __all__ = ["Axes", "ImageStack", "voxel_of"]
 
-type Coarsening = Annotated[int, Field(ge=1, le=64)]
+
+def _coarsening(value: object) -> object:
+    """The word stays, three whole numbers become a tuple."""
+    if value == "auto":
+        return value
+    if isinstance(value, list | tuple) and len(value) == 3:
+        numbers = tuple(value)
+        if all(type(number) is int and 1 <= number <= 64 for number in numbers):
+            return numbers
+    raise ValueError(f"coarsen must be auto, or voxels along x, y, z from 1 to 64; got {value}. Write '[2, 2, 2]'")
+
+
+type Coarsening = Annotated[Literal["auto"] | tuple[int, int, int], BeforeValidator(_coarsening)]
 type Axes = Literal["zyx", "xyz", "zxy", "yxz", "yzx", "xzy"]
 
 type Factors = tuple[int, int, int]
@@ -95,7 +107,7 @@ class ImageStack(TriangulatedCrack):
     max_isolated
         More isolated pieces than this are refused.
     coarsen
-        How many voxels along x, y, z become one; auto: as many as fit into mesh.size_min.
+        How many voxels along x, y, z become one; auto: as many as fit into mesh.size_min, if bodies are thin.
     smooth
         Filter length in voxels, those after coarsening: waves of this length on the walls are halved; 0 leaves the
         stairs.
@@ -117,7 +129,7 @@ class ImageStack(TriangulatedCrack):
     connectivity: Literal[6, 26] = 6
     islands: Volume | None = None
     max_isolated: Annotated[int, Field(ge=0, le=1000)] = 100
-    coarsen: Literal["auto"] | tuple[Coarsening, Coarsening, Coarsening] = "auto"
+    coarsen: Coarsening = "auto"
     smooth: Annotated[float, Field(ge=0, le=10)] = 4.0
     part: Annotated[str, Field(pattern=r"^(lithium|void|isolated_[1-9][0-9]{0,3})$")] | None = None
 
@@ -308,11 +320,11 @@ def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str
         drift = math.copysign(voxel[2] * math.cos(stack.place.tilt), -1 if drift.startswith("-") else 1)
     grid, corners = grid_of(low, voxel, voxels.shape, drift, first[2], stack.place)
     refuse_misplaced(where, corners, block, stack.unit or "um")
-    factors = factors_for(grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
-    refuse_large(
-        stack.file, voxels.shape, raw.voxels.dtype.itemsize, limit, FINE + math.ceil(WORK / math.prod(factors))
-    )
+    held = raw.voxels.dtype.itemsize + FINE
+    refuse_large(stack.file, voxels.shape, held, limit)
     phases, counts = phases_of(voxels, stack.labels, stack.threshold, where)
+    factors = factors_for(phases, grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
+    refuse_large(stack.file, voxels.shape, held, limit, math.ceil(WORK / math.prod(factors)))
     image = image_in_block(phases, grid, block, (math.ceil(stack.smooth) + 3) * max(factors))
     source = {
         "file": stack.file.name,

@@ -15,12 +15,15 @@ def account_of(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{report['file']}: {report['format']}, axes {report['axes']} ({report['axes_from']}), {shape} voxels of "
         f"{_nm(report['voxel_in_image_m'])} nm ({report['voxel_from']}) along x, y, z; in the block "
-        f"{_nm(report['voxel_of_image_m'])} nm",
-        f"lithium connected to the plating electrode {_um3(faces['connected_m3'])} um3 by faces, "
-        f"{_um3(corners['connected_m3'])} um3 by edges and corners too; isolated pieces "
-        f"{faces['isolated_pieces']} ({_um3(faces['isolated_m3'])} um3) and {corners['isolated_pieces']} "
-        f"({_um3(corners['isolated_m3'])} um3)",
+        f"{_nm(report['voxel_of_image_m'])} nm"
     ]
+    if corners["pieces"]:
+        lines.append(
+            f"lithium connected to the plating electrode {_um3(faces['connected_m3'])} um3 by faces, "
+            f"{_um3(corners['connected_m3'])} um3 by edges and corners too; isolated pieces "
+            f"{faces['isolated_pieces']} ({_um3(faces['isolated_m3'])} um3) and {corners['isolated_pieces']} "
+            f"({_um3(corners['isolated_m3'])} um3)"
+        )
     if "coarsening" in report:
         coarse = report["coarsening"]
         factors = " x ".join(map(str, coarse["factors"]))

@@ -281,7 +281,7 @@ def set_back_crossings(faces: VoxelFaces, positions: Floats, stairs: Floats) -> 
     """
     from scipy.spatial import cKDTree
 
-    from fem_spall.crack.crossings import crossing_faces
+    from fem_spall.crack.crossings import ENOUGH, crossing_faces
 
     moved = np.zeros(len(positions), dtype=bool)
     looked = np.arange(len(faces.quads))
@@ -299,5 +299,5 @@ def set_back_crossings(faces: VoxelFaces, positions: Floats, stairs: Floats) -> 
         longest = float(max(widths))
         # Whatever now crosses has a moved corner on one of its two faces.
         far = cKDTree(positions[back]).query(corners.mean(axis=1), distance_upper_bound=2 * longest)[0]
-        looked = np.flatnonzero(np.isfinite(far))
+        looked = np.flatnonzero(np.isfinite(far)) if len(pairs) < ENOUGH else np.arange(len(faces.quads))
     return np.flatnonzero(moved)

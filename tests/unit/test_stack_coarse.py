@@ -62,11 +62,20 @@ def porous(shape: tuple[int, int, int], lithium: float, void: float, seed: int =
         ((100, 100, 100), 0, (1, 1, 1)),
     ],
 )
-def test_voxels_become_as_coarse_as_the_mesh(
+def test_thin_voxels_become_as_coarse_as_the_mesh(
     edges: tuple[int, ...], size: float, expected: tuple[int, int, int]
 ) -> None:
     """Bug: coarser than the mesh, which loses what it could hold; or less compact than before."""
-    assert factors_for(np.array(edges) * NM, size * NM) == expected
+    assert factors_for(porous((24, 24, 24), 0.15, 0.3), np.array(edges) * NM, size * NM) == expected
+
+
+def test_thick_bodies_keep_their_voxels() -> None:
+    """Bug: a ball ten cells in radius loses the accuracy that its image has."""
+    places = np.indices((50, 50, 50)) - 24.5
+    ball = ((places**2).sum(axis=0) < 20**2).astype(np.uint8) * np.uint8(2)  # opening 2/3 of the radius, 13.3 voxels
+    edges = np.full(3, 100 * NM)
+    assert factors_for(ball, edges, 400 * NM) == (1, 1, 1)
+    assert factors_for(ball, edges, 500 * NM) == (5, 5, 5)
 
 
 @pytest.mark.parametrize("join", [False, True])

@@ -36,6 +36,7 @@ def test_the_known_body_is_returned_within_the_error_of_its_voxels(tmp_path: Pat
     assert {"voxel", "box"} <= {warning["kind"] for warning in record["warnings"]}
     report = (tmp_path / "out" / "report.html").read_text()
     assert "half a voxel" in report
+    assert "How images were read" in report
     assert "Voxel" in report
     again = load_case(tmp_path / "out" / "case.resolved.yaml")
     assert again.cracks[0].kind == "image_stack"
