@@ -115,7 +115,7 @@ def positions() -> Iterator[tuple[str, list[str], dict[str, trimesh.Trimesh], En
     yield "thin_80nm", ["S"], {"a": turned(box((5, 10, 30), (15, 20, 30.08)), 20, 30, 40)}, {}
     yield "thin_80nm_crossing", ["S", "R"], {"a": turned(box((6, 10, 44), (14, 20, 44.08)), 20, 70, 40)}, {}
     rng = np.random.default_rng(4)
-    balls = [ball(tuple(p), 0.9, 3) for p in np.mgrid[3:18:5, 4:28:6, 22:44:7].reshape(3, -1).T + rng.random(3)]
+    balls = [ball(tuple(p), 1.2, 2) for p in np.mgrid[4:18:10, 5:28:9, 25:44:9].reshape(3, -1).T + rng.random(3)]
     yield "many", ["S"], {"a": trimesh.util.concatenate(balls)}, {}
     yield "sheet", ["S", "R"], {"a": sheet((10, 10, 35), (10, 20, 45))}, {"kind": "sheet"}
     yield "sheet_through_the_plating_face", ["S", "R"], {"a": sheet((10, 10, 40), (10, 20, 53))}, {"kind": "sheet"}

@@ -18,6 +18,7 @@ type Ints = NDArray[np.int64]
 UM = 1e-6
 GRID = 128  # points along the longest edge of the box in the count of the volume
 SAMPLES = 4000  # points on each surface whose distance to the other is taken
+NEAREST = 24  # triangles by their centres
 BESIDE = 0.005  # where the two sides of a surface are looked at, um
 SOLIDS = {"surface_file"}
 
@@ -169,13 +170,9 @@ def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool
 
     Points of the given surfaces outside the block, on it, or within a body have no counterpart.
     """
-    import pyvista
     import trimesh
 
     rng = np.random.default_rng(1)
-
-    def surface(vertices: Floats, faces: Ints) -> Any:
-        return pyvista.PolyData(vertices, np.column_stack([np.full(len(faces), 3), faces]).ravel())
 
     def sampled(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
         body = trimesh.Trimesh(vertices, faces, process=False)
@@ -185,17 +182,10 @@ def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool
     def inside(points: Floats) -> Floats:
         return np.asarray(np.any([np.abs(winding(body, points)) > 0.5 for body in bodies], axis=0))
 
-    def off(points: Floats, target: Any) -> Floats:
-        measured = pyvista.PolyData(points).compute_implicit_distance(target)
-        return np.abs(np.asarray(measured.point_data["implicit_distance"]))
-
     near = 1e-3 * block.max()
-    every = surface(
-        np.concatenate([body.vertices for body in bodies]),
-        np.concatenate([body.faces + start for body, start in zip(bodies, offsets(bodies), strict=True)]),
-    )
+    every = np.concatenate([body.vertices[body.faces] for body in bodies])
     found = [off(sampled(mesh.points, mesh.walls)[0], every)]
-    walls = surface(mesh.points, mesh.walls)
+    walls = mesh.points[mesh.walls]
     for body in bodies if both_ways else ():
         points, normals = sampled(body.vertices, body.faces)
         outer = inside(points + BESIDE * normals) != inside(points - BESIDE * normals)
@@ -206,9 +196,24 @@ def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool
     return float(both.max()), float(np.quantile(both, 0.99))
 
 
-def offsets(bodies: list[Given]) -> Ints:
-    """Number of the first vertex of each body in all of them together."""
-    return np.cumsum([0] + [len(body.vertices) for body in bodies])[:-1]
+def off(points: Floats, triangles: Floats) -> Floats:
+    """Distance of points (n, 3) to triangles (m, 3, 3): the lesser of VTK's and that to the nearest few by trimesh.
+
+    VTK's locator was seen to miss triangles in the plane of a point; no answer of either is less than the distance.
+    """
+    import pyvista
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    faces = np.column_stack([np.full(len(triangles), 3), np.arange(3 * len(triangles)).reshape(-1, 3)])
+    surface = pyvista.PolyData(triangles.reshape(-1, 3), faces.ravel())
+    measured = pyvista.PolyData(points).compute_implicit_distance(surface)
+    found = np.abs(np.asarray(measured.point_data["implicit_distance"]))
+    count = min(NEAREST, len(triangles))
+    nearest = cKDTree(triangles.mean(axis=1)).query(points, k=count)[1].reshape(len(points), count)
+    places = np.repeat(points, count, axis=0)
+    feet = trimesh.triangles.closest_point(triangles[nearest.ravel()], places)
+    return np.minimum(found, np.linalg.norm(feet - places, axis=1).reshape(len(points), count).min(axis=1))
 
 
 def bounds(bodies: list[Given], block: Floats) -> tuple[float, float]:

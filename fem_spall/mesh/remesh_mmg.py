@@ -232,8 +232,8 @@ def _narrow(
 
 
 def _drift(before: TaggedSurface, after: TaggedSurface) -> float:
-    """Change of the enclosed volume over what is missing in the block: cracks, and what they cut off."""
-    removed = float(np.prod(np.ptp(before.box, axis=0))) - before.volume
+    """Change of the enclosed volume over that of the cracks: what is missing in the block but for what they cut off."""
+    removed = float(np.prod(np.ptp(before.box, axis=0))) - before.volume - sum(before.enclosed.values())
     return abs(after.volume - before.volume) / removed if removed > 1e-12 * before.volume else 0.0
 
 

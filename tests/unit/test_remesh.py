@@ -154,3 +154,13 @@ def test_the_same_surface_gives_the_same_mesh() -> None:
     one, two = (remesh(wedge(), *SIZES, sharp=True) for _ in range(2))
     assert one.vertices.tobytes() == two.vertices.tobytes()
     assert one.faces.tobytes() == two.faces.tobytes()
+
+
+def test_volumes_are_compared_without_what_cracks_cut_off() -> None:
+    """Bug: of a thin shell round an island of electrolyte 1 % of shell and island may be lost, 2 % of the lithium."""
+    block = Block((20 * UM, 30 * UM, 50 * UM))
+    shell = Manifold.cube((8, 8, 8)).translate((5, 5, 20)) - Manifold.cube((6, 6, 6)).translate((6, 6, 21))
+    before = embed(block, {"a": surface_of(shell)}, frozenset(), UM)
+    taller = Manifold.cube((8, 8, 8.1)).translate((5, 5, 20)) - Manifold.cube((6, 6, 6)).translate((6, 6, 21))
+    after = embed(block, {"a": surface_of(taller)}, frozenset(), UM)
+    assert remesh_mmg._drift(before, after) == pytest.approx(0.1 * 64 / (512 - 216), rel=1e-9)
