@@ -213,9 +213,11 @@ def _on_cells(case: Case, mesh: TaggedMesh) -> CellConductivity | None:
         volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) * (1.0 if found.share is None else found.share)
         sums = mesh.comm.allreduce(np.array([volume @ np.linalg.norm(edges, axis=2).mean(axis=1), volume.sum()]))
         if sums[0] > needed * sums[1]:
+            mean = sums[0] / sums[1]
+            size = 0.95 * case.mesh.size_max * needed / mean
             raise CaseError(
                 52, "mesh.size_max", f"must be small enough for {what}; the edges of the cells there measure "
-                f"{sums[0] / sums[1] * 1e9:.3g} nm on average", f"lower it to {needed * 1e9:.3g} nm",
+                f"{mean * 1e9:.3g} nm on average", f"lower it to {size * 1e9:.3g} nm",
             )  # fmt: skip
     return found
 

@@ -207,7 +207,16 @@ def _parts(record: dict[str, Any]) -> list[dict[str, Any]]:
         told = ", ".join(f"{part['power'] / power:.1%} in {name} ({part['volume'] / volume:.1%} of the volume)"
                          for name, part in sorted(parts.items(), key=lambda item: -item[1]["power"])[:6])  # fmt: skip
         value, name, text = 1.0, "parts", f"Of the power lost in the electrolyte, {told}."
-    return [_entry(f"dissipation_in_{name}", value, "1", "P_k = ∫_k j·σ⁻¹j dx over each part k", text)]
+    found = [_entry(f"dissipation_in_{name}", value, "1", "P_k = ∫_k j·σ⁻¹j dx over each part k", text)]
+    effective = record["metrics"].get("effective_conductivity", {})
+    if effective.get("value") is not None and not record.get("interfaces"):
+        size, bar = effective["value"] * 10, (effective.get("error") or 0.0) * 10
+        found.append(_entry(
+            "effective_conductivity", effective["value"], "S/m", "σ_eff = H I/(A V)",
+            f"As a whole it passes as much as a uniform electrolyte of {size:.3g} ± {bar:.2g} mS/cm would, cracks "
+            "included.",
+        ))  # fmt: skip
+    return found
 
 
 def _filament(volume: float) -> float:

@@ -75,7 +75,7 @@ def cut_model(gmsh: Any, case: Case, cracks: Sequence[AnalyticCrack], unit: floa
             13, "cracks", f"leave {len(electrolyte)} electrolyte bodies instead of one",
             "move the cracks so that they neither fill the block nor cut it in two",
         )  # fmt: skip
-    surfaces = _named(gmsh, electrolyte, tools, mapped, block, unit)
+    surfaces = _named(gmsh, electrolyte, tools, mapped, case, unit)
     _refuse_short_circuit(gmsh, surfaces, tools, block)
     _band_names(gmsh, surfaces, case, unit)
     inner, outlines = _inner(gmsh, electrolyte, surfaces), _outlines(gmsh, surfaces, case)
@@ -108,7 +108,7 @@ def _crack_tool(occ: Any, case: Case, crack: AnalyticCrack, unit: float) -> Tool
         slices: Entities = []
         for low, high in pairwise(ends):
             slab = [(3, occ.addBox(-size, -size, low, 3 * size, 3 * size, high - low))]
-            slices += occ.intersect(shape, slab, removeObject=False)[0]
+            slices += occ.intersect(occ.copy(shape), slab)[0]
         occ.remove(shape, recursive=True)
         shape = slices
     return Tool(crack.name, shape, thin, crack.contents == "lithium")
@@ -126,7 +126,7 @@ def _walls(gmsh: Any, electrolyte: Entities) -> set[int]:
 
 
 def _named(
-    gmsh: Any, electrolyte: Entities, tools: list[Tool], mapped: list[Entities], block: Block, unit: float
+    gmsh: Any, electrolyte: Entities, tools: list[Tool], mapped: list[Entities], case: Case, unit: float
 ) -> dict[str, list[int]]:
     """Surfaces of the electrolyte by name: of cracks and regions, first come, first served, then of the faces."""
     boundary = {abs(tag) for _, tag in gmsh.model.getBoundary(electrolyte, oriented=False)}
@@ -145,10 +145,13 @@ def _named(
         own -= taken
         taken |= own
         if not own:
+            for region in case.regions:
+                if region.name == tool.name:
+                    raise lost_region(region)
             raise GeometryError(11, f"crack {tool.name}", "does not meet the block", "check its centre and size")
         surfaces[tool.name] = sorted(own)
     for tag in sorted(boundary - taken):
-        surfaces.setdefault(_face_name(gmsh, tag, block, unit), []).append(tag)
+        surfaces.setdefault(_face_name(gmsh, tag, case.block, unit), []).append(tag)
     return surfaces
 
 

@@ -122,6 +122,7 @@ NEXT_DOOR = {
     "resistive_disc",
     "floating_sphere",
     "butler_volmer_sphere",
+    "conducting_inclusion",
 }
 OPEN = tuple(name for name in BODY if name not in SHELLS)
 ALL_SHAPES = [

@@ -246,3 +246,35 @@ def test_the_floating_sphere_takes_the_potential_of_its_centre() -> None:
     )
     assert top == pytest.approx(-6.0, rel=1e-4)
     assert abs(side) < 1e-9
+
+
+# Several conductivities ---------------------------------------------------------------------------------------------
+
+INCLUSION = {"field": 2.0, "radius": 1.0, "matrix": 0.1, "inclusion": 0.7}
+
+
+def test_a_sphere_of_other_conductivity_passes_the_current_on() -> None:
+    """Catches: the ratio of the conductivities turned round, or a jump of potential or current at the sphere."""
+
+    def form(points: Array) -> Array:
+        return POTENTIALS["conducting_inclusion"](points, centre=ORIGIN, **INCLUSION)
+
+    unit = directions()
+    assert laplacian_share(form, 1.7 * unit).max() < 1e-5
+    outside = 0.1 * outward_slope(form, unit, unit, 1e-3)
+    inside = 0.7 * -outward_slope(form, unit, -unit, 1e-3)
+    np.testing.assert_allclose(outside, inside, atol=1e-6)
+    field = -(form(np.array([[0.0, 0.0, 0.1]])) - form(np.array([[0.0, 0.0, -0.1]])))[0] / 0.2
+    assert FIGURES["inclusion_power"](**INCLUSION) == pytest.approx(0.7 * field**2 * 4 / 3 * math.pi, rel=1e-12)
+    metal = POTENTIALS["conducting_inclusion"](2 * unit, centre=ORIGIN, **{**INCLUSION, "inclusion": 1e12})
+    floating = POTENTIALS["floating_sphere"](2 * unit, potential=0.0, field=2.0, radius=1.0, centre=ORIGIN)
+    np.testing.assert_allclose(metal, floating, atol=1e-9)
+
+
+def test_layers_add_up() -> None:
+    """Catches: conductivities added where resistances must be, or a boundary too many between grains."""
+    both = {"conductivities": [0.1, 0.3], "thicknesses": [2.0, 1.0]}
+    assert FIGURES["series_conductivity"](**both) == pytest.approx(3 / (20 + 10 / 3))
+    assert FIGURES["parallel_conductivity"](**both) == pytest.approx(0.5 / 3)
+    boundaries = {"conductivity": 0.1, "height": 12e-6, "boundary": 5e-5, "spacing": 3e-6}
+    assert FIGURES["grain_boundary_conductivity"](**boundaries) == pytest.approx(12e-6 / (1.2e-4 + 3 * 5e-5))

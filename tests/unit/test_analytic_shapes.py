@@ -103,7 +103,7 @@ def mesh_of(*cracks: dict[str, Any], order: int, size_min: float = 1.5, face: st
     counter = {"face": "-z" if face == "+z" else "+z", "potential": "50 mV"}
     case = case_of(cracks=list(cracks), electrodes={"plating": {"face": face}, "counter": counter})
     sizes = {"size_min": size_min, "size_max": 8.0, "grading": 1.6, "algorithm": "delaunay", "foci": []} | other
-    return mesh_shapes(case.block, case.cracks, length_unit(case.block.size), order=order, **sizes)  # type: ignore[arg-type]
+    return mesh_shapes(case, case.cracks, length_unit(case.block.size), order=order, **sizes)  # type: ignore[arg-type]
 
 
 def measures(mesh: MeshArrays) -> tuple[float, dict[str, float]]:

@@ -201,6 +201,12 @@ def test_what_regions_refuse(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             case(region, cracks=[BALL])
+    for lost, said in (
+        (BAND | {"depth": ["1 um", "2 um"]}, "region band: meets nothing of ball"),
+        (DISC | {"centre": ["90 um", "8 um"]}, "region disc: meets nothing of plating"),
+    ):
+        with pytest.raises(GeometryError, match=said):
+            mesh_case(case(lost, cracks=[BALL]), {})
     with pytest.raises(ValidationError, match="must be lithium in contact with the plating electrode"):
         case(BAND, cracks=[BALL | {"contact": "isolated"}])
 
