@@ -88,7 +88,8 @@ def _over_time(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _curve(record: dict[str, Any]) -> list[dict[str, Any]]:
     """What changes along the polarisation curve."""
-    rows = sorted(record.get("polarisation") or [], key=lambda row: abs(row["current_density_A_m2"]))
+    given = [row for row in record.get("polarisation") or [] if row["area_resistance_ohm_m2"] is not None]
+    rows = sorted(given, key=lambda row: abs(row["current_density_A_m2"]))
     if len(rows) < 2:
         return []
     low, high = rows[0], rows[-1]
