@@ -59,6 +59,7 @@ def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> di
             "advance": (solution.height_moment - solution.boundary_moment) / moment,
             **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
             **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
+            **({"imposed_current": e.total_current / _imposed(e) - 1} if problem.imposed else {}),
         },
         "interfaces": _interfaces(e),
         **({"dissipation": power} if power is not None else {}),
@@ -89,6 +90,13 @@ def record_solution(case: Case, state: Solved, geometry: dict[str, float]) -> di
         "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
         "solve": dict(vars(solution.report)),
     }
+
+
+def _imposed(e: Evaluation) -> float:
+    """The current that the case imposes, A."""
+    drive = e.case.electrodes.counter.drive
+    assert drive is not None
+    return drive.through(e.cross_section)
 
 
 def _sensitivity(e: Evaluation) -> float | None:
