@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), fla
 PREFIX = "python -m pip install -q uv && python -m uv run "
 # As coarse as each case allows; meshes and solves for real.
 COARSE = ("mesh.refine_tips=false", "solver.degree=1", "output.pictures=false", "output.report=false")
-SIZES = {"spallation": "200 nm", "interface": "200 nm", "spall": "200 nm"}
+SIZES = {"spallation": "200 nm", "interface": "200 nm", "spall": "200 nm", "filling": "600 nm"}
 
 
 def test_the_readme_has_the_two_commands() -> None:
