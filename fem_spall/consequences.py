@@ -55,7 +55,8 @@ def _filled(case: Case, record: dict[str, Any]) -> list[dict[str, Any]]:
         if entry is None:
             continue
         current, volume = entry.get("current", 0.0), entry.get("volume") or 0.0
-        if crack.contact == "plating" and crack.contents == "lithium" and volume > 0 and current > 0:
+        told = (record.get("filling") or {}).get("crack") == crack.name  # with the current that it has on the way
+        if crack.contact == "plating" and crack.contents == "lithium" and volume > 0 and current > 0 and not told:
             seconds = volume * FARADAY / (MOLAR_VOLUME * current)
             found.append(_entry(
                 f"time_to_fill_{crack.name}", seconds, "s", "t = 𝒱 F/(V_m I_c)",
@@ -97,7 +98,8 @@ def _over_time(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _curve(record: dict[str, Any]) -> list[dict[str, Any]]:
     """What changes along the polarisation curve."""
-    rows = sorted(record.get("polarisation") or [], key=lambda row: abs(row["current_density_A_m2"]))
+    given = [row for row in record.get("polarisation") or [] if row["area_resistance_ohm_m2"] is not None]
+    rows = sorted(given, key=lambda row: abs(row["current_density_A_m2"]))
     if len(rows) < 2:
         return []
     low, high = rows[0], rows[-1]

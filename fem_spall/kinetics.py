@@ -25,6 +25,8 @@ __all__ = ["converge_kinetics"]
 STEPS = 60
 #: Exponents above it are continued along their tangent; a converged solution must stay below it.
 EXPONENT = 40.0
+#: Largest relative difference of a current to the imposed one.
+IMPOSED = 1e-7
 #: Residual of the linear solves within the sequence, over the asked one.
 INNER = 0.1
 
@@ -41,7 +43,7 @@ def converge_kinetics(
     coarse : System, optional
         The tangent system of degree 1, which degree 2 needs.
     tolerance : float
-        Largest residual of the nonlinear problem, over that of the potential zero.
+        Largest residual of the nonlinear problem, over the load of its tangent.
     start : function and LithiumPotential, optional
         A potential of the problem's space to start from.
 
@@ -57,17 +59,16 @@ def converge_kinetics(
         phi, lithium = start
     history: list[float] = []
     iterations = 0
-    scale = None
     for _ in range(STEPS):
         tangent, drops = _tangent(problem, phi, lithium)
         system = System(tangent, coarse)
-        if scale is None:
-            scale = system.load(tolerance)
         found = replace(system.given, floating=lithium.floating)
         found = system.with_bodies(found)
-        history.append(system.defect(phi, found) / scale)
+        # By the load of this tangent: that of an overestimated exponent would pass anything later.
+        history.append(system.defect(phi, found) / system.load(tolerance))
         if history[-1] <= tolerance:
             _refuse_beyond(problem, drops)
+            _refuse_unmet(system, phi, found)
             return system, _report(system, history, iterations), phi, found
         report, phi, lithium = system.solve(system.given, max(tolerance * INNER, 1e-13), phi)
         iterations += report.iterations
@@ -75,6 +76,17 @@ def converge_kinetics(
         5, "kinetics", f"the residual must fall below {tolerance:g}; got {history[-1]:.1e} after {STEPS} Newton steps",
         "check potential and exchange current density, or raise solver.tolerance",
     )  # fmt: skip
+
+
+def _refuse_unmet(system: System, phi: Any, lithium: LithiumPotential) -> None:
+    """Raise if an electrode does not draw the current imposed on it."""
+    for name, wanted in system.problem.imposed.items():
+        off = float(system.net_currents(phi, lithium, name)[0]) / wanted - 1
+        if not abs(off) <= IMPOSED:
+            raise SolveError(
+                13, "kinetics", f"the imposed current must be met; it is off by {off:.1e}",
+                "lower solver.tolerance, or report this case",
+            )  # fmt: skip
 
 
 def _report(system: System, history: list[float], iterations: int) -> SolveReport:

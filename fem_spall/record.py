@@ -67,6 +67,7 @@ def record_solution(
             **({"electrolyte_parts": sum(part.power for part in parts) / solution.bulk_power - 1} if parts else {}),
             **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
             **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
+            **({"imposed_current": e.total_current / _imposed(e) - 1} if problem.imposed else {}),
         },
         "interfaces": _interfaces(e),
         **({"regions": _regions(e)} if case.regions else {}),
@@ -103,6 +104,13 @@ def record_solution(
         "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
         "solve": dict(vars(solution.report)),
     }
+
+
+def _imposed(e: Evaluation) -> float:
+    """The current that the case imposes, A."""
+    drive = e.case.electrodes.counter.drive
+    assert drive is not None
+    return drive.through(e.cross_section)
 
 
 def _sensitivity(e: Evaluation) -> float | None:

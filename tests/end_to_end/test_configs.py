@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import COARSE, ROOT, Command
 
-SIZES = {"spallation": "200 nm", "interface": "200 nm", "spall": "200 nm"}
+SIZES = {"spallation": "200 nm", "interface": "200 nm", "spall": "200 nm", "filling": "600 nm"}
 
 
 @pytest.mark.slow

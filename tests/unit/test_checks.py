@@ -13,6 +13,7 @@ from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces, radius_ratio, surface_distance
 from fem_spall.mesh.embed import embed
 from fem_spall.mesh.tagged_surface import TaggedSurface
+from fem_spall.mesh.worker import _check_distances
 from tests.solids import UM, Floats, block_mesh, sphere, surface_of
 
 REGULAR = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
@@ -201,3 +202,17 @@ def test_sphere_helper_is_closed() -> None:
     sides = {tuple(s) for s in faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).tolist()}
     assert sides == {(b, a) for a, b in sides}
     assert len(points) - len(sides) // 2 + len(faces) == 2
+
+
+def test_a_mesh_too_coarse_for_small_bodies_says_so() -> None:
+    """Bug: one pore of hundreds is smaller than the mesh, and the user is not told how far to lower sizes."""
+    mesh = block_mesh((8, 8, 12), holes=[(2, 2, 2), (5, 5, 5)])
+    box = np.array(mesh.info["box"])
+    moved = mesh.points.copy()
+    far = np.unique(mesh.facets[mesh.tags == mesh.names["pores"]])
+    moved[far] += 0.05  # half a micrometre
+    boundary = TaggedSurface(moved, mesh.facets, mesh.tags, mesh.names, box, mesh.unit)
+    with pytest.raises(MeshingError, match=r"the smallest of its 2 bodies is \d{4} nm wide, mesh.size_min 2000 nm"):
+        _check_distances(mesh, boundary, ["pores"], 100e-9, 2e-6)
+    with pytest.raises(MeshingError, match=r"nm at most; lower mesh.size_min"):
+        _check_distances(mesh, boundary, ["pores"], 100e-9, 0.5e-6)

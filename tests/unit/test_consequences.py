@@ -127,3 +127,16 @@ def test_isolated_lithium_is_told() -> None:
                     "lowest_potential": 0.01, "highest_potential": 0.03}}  # fmt: skip
     text = found(case(contact="isolated"), cracks=cracks)["potential_a"]["text"]
     assert text.startswith("The 7 isolated bodies of a take potentials from 10 to 30 mV, each so that")
+
+
+def test_a_filling_crack_has_one_time() -> None:
+    """Bug: beside the time that filling takes stands that of the full crack's current, and the report contradicts."""
+    row = {"filled_share": 0.1, "crack_current_share": 0.05, "area_resistance_ohm_m2": 3e-4}
+    filling = {"crack": "a", "starts_at": "mouth", "imposed": "current", "contact": "plating", "time_to_fill_s": 3600.0,
+               "time_to_fill_error_s": 36.0, "rows": [row, row | {"crack_current_share": 0.5}]}  # fmt: skip
+    entries = found(case(), filling=filling)
+    assert "time_to_fill_a" not in entries
+    text = entries["filling_time_a"]["text"]
+    assert "10.0% full at the start, fills from its mouth in 60 min (± 1.0%)" in text
+    assert "from 5.0% to 50.0%" in text
+    assert entries["filling_time_a"]["leads"]

@@ -99,6 +99,17 @@ def test_an_imposed_current_finds_its_voltage(law: dict[str, Any]) -> None:
     assert figures["total_current"].error == 0
 
 
+def test_a_large_imposed_current_is_met() -> None:
+    """Bug: residuals are measured by the first tangent, whose exponents may be far too large, and anything passes."""
+    plating, cracks = {"interface": {"kind": "no_flux"}}, [CRACK | {"interface": kinetics()}]
+    drive = {"drive": {"current_density": "500 mA/cm^2"}}
+    _, e = solved(plating, drive, block_mesh((4, 3, 6), crack="a"), cracks)
+    assert e.total_current == pytest.approx(5000 * AREA, rel=1e-9)
+    assert e.voltage is not None
+    back = solved(plating, {"potential": f"{e.voltage!r} V"}, block_mesh((4, 3, 6), crack="a"), cracks)[1]
+    assert back.total_current == pytest.approx(e.total_current, rel=1e-8)
+
+
 def test_a_resistance_goes_over_to_its_limits() -> None:
     """Bug: a tiny resistance spoils the system, or a huge one its balance; the limits R -> 0 and R -> infinity."""
     arrays = block_mesh((4, 3, 4), crack="a")
