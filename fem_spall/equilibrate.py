@@ -74,9 +74,10 @@ class Equilibrator:
         """Return the defect of the discrete potential φ_h with the given potentials of the lithium; collective."""
         flux = self._mean_of_sides(phi)
         self._set_boundary(flux, phi, lithium)
+        divergence = self._divergence(flux)
         if self.problem.degree == 2:
-            self._balance_within(flux)
-        missing = -self._divergence(flux).sum(axis=1)
+            self._balance_within(flux, divergence)
+        missing = -divergence.sum(axis=1)
         for part, correction in zip(flux, self._least_flux(missing, self._into_bodies(flux, lithium)), strict=True):
             part.x.array[:] += correction.x.array
         s = self._joined(flux)
@@ -220,11 +221,10 @@ class Equilibrator:
             result = np.where(low[:, None], result, other[self._scalars.dofmap.list[: self.cells]])
         return np.asarray(result)
 
-    def _balance_within(self, flux: list[Any]) -> None:
-        """Remove from ∇·s what has no mean, by the three functions that a cell has for itself."""
+    def _balance_within(self, flux: list[Any], divergence: NDArray[np.float64]) -> None:
+        """Remove from ∇·s, as :meth:`_divergence` gives it, what has no mean, by functions of one cell."""
         sign, matrix = self._balancing
-        result = self._divergence(flux)
-        value = sign[:, None] * ((result - result.mean(axis=1, keepdims=True)) @ matrix)
+        value = sign[:, None] * ((divergence - divergence.mean(axis=1, keepdims=True)) @ matrix)
         for part in flux:
             part.x.array[self._space.dofmap.list[: self.cells, 12:]] -= value
 
@@ -234,17 +234,13 @@ class Equilibrator:
 
         ∫ ∇·s q dx is the same in all cells but for the sign, since s is mapped contravariantly; curved cells too.
         """
-        inner = self._space.dofmap.list[: self.cells, 12:]
-        probe = dolfinx.fem.Function(self._space)
-        columns = []
-        for i in range(3):
-            probe.x.array[:] = 0.0
-            probe.x.array[inner[:, i]] = 1.0
-            columns.append(self._divergence([probe]))
-        if self.cells == 0:
-            return np.empty(0), np.zeros((4, 3))
-        first = np.stack([column[0] - column[0].mean() for column in columns], axis=1)
-        return np.sign(columns[0] @ columns[0][0]), np.linalg.pinv(first).T
+        flux, scalar = self._space.element.basix_element, self._scalars.element.basix_element
+        at, weights = basix.make_quadrature(basix.CellType.tetrahedron, 2)
+        slopes = flux.tabulate(1, at)[1:, :, 12:]  # (3, q, 3 functions, 3 components)
+        divergence = sum(slopes[i, :, :, i] for i in range(3))
+        first = (weights[:, None] * scalar.tabulate(0, at)[0, :, :, 0]).T @ divergence
+        corners = self.mesh.geometry.x[self.mesh.geometry.dofmaps[0][: self.cells, :4]]
+        return np.sign(np.linalg.det(corners[:, 1:] - corners[:, :1])), np.linalg.pinv(first - first.mean(axis=0)).T
 
     def _into_bodies(self, flux: list[Any], lithium: LithiumPotential) -> NDArray[np.float64]:
         """Flux through the walls of merged isolated bodies, by unknown of the nonconforming space, (n,) float.
