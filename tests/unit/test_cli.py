@@ -62,7 +62,7 @@ def test_a_file_is_refused_before_anything_heavy_is_loaded(command: str, tmp_pat
         "cracks: [{name: a, kind: surface_file, file: crack.stl, unit: um}]\nmesh: {size_min: 1 um, size_max: 4 um}\n"
     )
     arguments = [command, str(case), *(["-o", str(tmp_path / "out")] if command == "run" else [])]
-    heavy = "dolfinx petsc4py mpi4py pyvista vtk gmsh plotly trimesh matplotlib scipy.sparse igl manifold3d mmgpy"
+    heavy = "dolfinx petsc4py mpi4py pyvista vtk gmsh plotly trimesh matplotlib scipy.sparse dask igl manifold3d mmgpy"
     code = (
         "import resource, sys, fem_spall.cli\n"
         f"end = fem_spall.cli._main({arguments!r})\n"
