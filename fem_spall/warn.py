@@ -6,7 +6,7 @@ from typing import Any
 
 from fem_spall.case import Case
 from fem_spall.consequences import crack_size, wagner_length
-from fem_spall.microstructure import Grains
+from fem_spall.microstructure import Grains, LabelImage, Parts
 from fem_spall.model_error import BEYOND, area_changes, box_effect
 
 __all__ = ["warnings_of"]
@@ -22,7 +22,7 @@ MISSED = "On plane boundaries it made 4 % of the conductivity with two cells acr
 def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
     """Warnings of a finished run as records with ``kind`` and ``text``."""
     found = [*_box(case, record), *_contact(case, record), *_tips(case), *_surface(record), *_reach(case, record)]
-    found += [*_grains(case), *_image(case, record)]
+    found += [*_cells(case, record), *_image(case, record)]
     found += [
         ("withheld", f"{name} is not given: {metric['absent']}.")
         for name, metric in record["metrics"].items()
@@ -144,18 +144,24 @@ def _reach(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _grains(case: Case) -> list[tuple[str, str]]:
-    """What cells make of grain boundaries is not in the error bars."""
-    conductivity = case.electrolyte.conductivity
-    if not isinstance(conductivity, Grains) or conductivity.boundary is None:
+def _cells(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where cells do not follow what has another conductivity, which is not in the error bars."""
+    conductivity, kind, what = case.electrolyte.conductivity, "conductivity", ""
+    if isinstance(conductivity, Grains) and conductivity.boundary is not None:
+        kind = "grain boundaries"
+        thickness = conductivity.boundary.thickness * 1e9
+        what = f"Cells stand for what grain boundaries of {thickness:.4g} nm are in them, as laminates. {MISSED}"
+    elif isinstance(conductivity, Grains):
+        what = (
+            "Every cell belongs to the grain that holds its centre, so that grains end in steps of the size of cells."
+        )
+    elif isinstance(conductivity, LabelImage):
+        what = "Every cell takes the voxel at its centre, so that phases end in steps of the size of cells."
+    elif isinstance(conductivity, Parts) and record["mesh"].get("remesher") != "gmsh":
+        what = "Every cell belongs to the part that holds its centre, so that parts end in steps of the size of cells."
+    if not what:
         return []
-    return [(
-        "grain boundaries",
-        f"Cells stand for what grain boundaries of {conductivity.boundary.thickness * 1e9:.4g} nm are in them, as "
-        "laminates. "
-        "The error bars are those of the field in such cells; that they do not follow the boundaries is not in them. "
-        f"{MISSED} Lower mesh.size_max to see what it changes here.",
-    )]  # fmt: skip
+    return [(kind, f"{what} The error bars do not cover this. Lower mesh.size_max to see what it changes here.")]
 
 
 def _image(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
