@@ -81,6 +81,11 @@ class _Pieces:
     angle: Floats
     kind: Ints  # tag of the surface, faces, mirrored, crack edge, certain
 
+    @cached_property
+    def numbers(self) -> dict[tuple[int, int], int]:
+        """Number of the piece between two vertices, in either order."""
+        return {pair: i for i, (a, b) in enumerate(self.ends.tolist()) for pair in ((a, b), (b, a))}
+
     def only(self, keep: Flags | Ints) -> _Pieces:
         return _Pieces(self.ends[keep], self.advance[keep], self.angle[keep], self.kind[keep])
 
@@ -109,8 +114,10 @@ def sharp_edges(
     for kind in np.unique(pieces.kind, axis=0):
         some = pieces.only((pieces.kind == kind).all(axis=1))
         for chain in _chains(arrays.points, some.ends):
+            if not kind[4] and len(chain) <= LONG:
+                continue
             edge = _edge(arrays.points, some, chain, names[int(kind[0])])
-            if kind[4] or (len(chain) > LONG and electrolyte.opens(edge)):
+            if kind[4] or electrolyte.opens(edge):
                 found.append(edge)
     return sorted(found, key=lambda edge: -float(edge.steps(arrays.points).sum()))
 
@@ -250,8 +257,7 @@ def _chains(points: Floats, ends: Ints) -> list[Ints]:
 
 def _edge(points: Floats, pieces: _Pieces, chain: Ints, surface: str) -> SharpEdge:
     """The edge of a chain: mean angle, and at each vertex the way out of the lithium."""
-    at = {pair: i for i, (a, b) in enumerate(pieces.ends.tolist()) for pair in ((a, b), (b, a))}
-    own = pieces.only(np.array([at[a, b] for a, b in pairwise(chain.tolist())]))
+    own = pieces.only(np.array([pieces.numbers[a, b] for a, b in pairwise(chain.tolist())]))
     steps = np.diff(points[chain], axis=0)
     length = np.linalg.norm(steps, axis=1)
     out, along = np.zeros((2, len(chain), 3))
