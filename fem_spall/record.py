@@ -26,27 +26,11 @@ def record_solution(
     assert e is not None
     solution, problem = e.solution, e.solution.problem
     counter = sum(e.currents[name][0] for name in e.counter_names)
-    scale = max(abs(value[0]) for value in e.currents.values())
-    moment = abs(e.total_current) * e.height or 1.0
     plating = case.electrodes.plating.potential
-    cracks = {
-        crack.name: {
-            "current": current,
-            "share": current / e.total_current,
-            **_potentials(solution, crack.name, plating),
-            "area": e.flux.only(parts_of).area,
-            "kind": crack.kind,
-        }
-        for crack in case.cracks
-        if (parts_of := tuple(name for name in e.parts_of(crack.name) if name in e.currents))
-        for current in [sum(e.currents[name][0] for name in parts_of)]
-    }
+    cracks = _cracks(case, e)
     arrays = problem.mesh.arrays
     assert arrays is not None
-    surfaces = (case.electrodes.plating, *case.cracks, *case.regions)
-    laws = (*case.walls.values(), *(surface.interface for surface in surfaces))
-    plain = bool(e.voltage) and all(law.kind != "exact_potential" for law in laws)
-    power = _dissipation(e) if plain else None
+    power = _dissipation(e)
     return {
         "metrics": {name: metric.record() for name, metric in metrics.items()},
         "cracks": cracks,
@@ -60,15 +44,7 @@ def record_solution(
             },
             "imbalance": sum(value[0] for value in e.currents.values()),
         },
-        "identity": {
-            "charge": sum(value[0] for value in e.currents.values()) / scale,
-            "energy": solution.bulk_power / solution.surface_power - 1,
-            "advance": (solution.height_moment - solution.boundary_moment) / moment,
-            **({"electrolyte_parts": sum(part.power for part in parts) / solution.bulk_power - 1} if parts else {}),
-            **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
-            **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
-            **({"imposed_current": e.total_current / _imposed(e) - 1} if problem.imposed else {}),
-        },
+        "identity": _identities(e, parts, power),
         "interfaces": _interfaces(e),
         **({"regions": _regions(e)} if case.regions else {}),
         **({"dissipation": power} if power is not None else {}),
@@ -103,6 +79,40 @@ def record_solution(
         },
         "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
         "solve": dict(vars(solution.report)),
+    }
+
+
+def _cracks(case: Case, e: Evaluation) -> dict[str, dict[str, Any]]:
+    """Current, share, potential, area and kind of each crack that current may pass, SI."""
+    found = {}
+    for crack in case.cracks:
+        parts = tuple(name for name in e.parts_of(crack.name) if name in e.currents)
+        if not parts:
+            continue
+        current = sum(e.currents[name][0] for name in parts)
+        found[crack.name] = {
+            "current": current,
+            "share": current / e.total_current,
+            **_potentials(e.solution, crack.name, case.electrodes.plating.potential),
+            "area": e.flux.only(parts).area,
+            "kind": crack.kind,
+        }
+    return found
+
+
+def _identities(e: Evaluation, parts: Sequence[PartPower], power: dict[str, Any] | None) -> dict[str, float]:
+    """Relative defects of the balances that hold on every mesh."""
+    solution, problem = e.solution, e.solution.problem
+    currents = [value[0] for value in e.currents.values()]
+    scale, moment = max(map(abs, currents)), abs(e.total_current) * e.height or 1.0
+    return {
+        "charge": sum(currents) / scale,
+        "energy": solution.bulk_power / solution.surface_power - 1,
+        "advance": (solution.height_moment - solution.boundary_moment) / moment,
+        **({"electrolyte_parts": sum(part.power for part in parts) / solution.bulk_power - 1} if parts else {}),
+        **({"power_by_part": _defect_of_power(power)} if power is not None else {}),
+        **({"isolated": solution.isolated_current / scale} if problem.floating else {}),
+        **({"imposed_current": e.total_current / _imposed(e) - 1} if problem.imposed else {}),
     }
 
 
@@ -169,8 +179,13 @@ def _regions(e: Evaluation) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _dissipation(e: Evaluation) -> dict[str, Any]:
-    """Power in the electrolyte and in each interface, and what the electrodes supply, W."""
+def _dissipation(e: Evaluation) -> dict[str, Any] | None:
+    """Power in the electrolyte and in each interface, and what the electrodes supply, W; None with exact potentials."""
+    case = e.case
+    surfaces = (case.electrodes.plating, *case.cracks, *case.regions)
+    laws = (*case.walls.values(), *(surface.interface for surface in surfaces))
+    if not e.voltage or any(law.kind == "exact_potential" for law in laws):
+        return None
     solution, problem = e.solution, e.solution.problem
     supplied, interfaces = 0.0, {}
     for name, (value, _, _) in e.currents.items():

@@ -12,9 +12,9 @@ import resource
 import sys
 import time
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fem_spall.conduction import formulate
 from fem_spall.errors import MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.filling import filling_series, filling_table
-from fem_spall.leaking import leakage
+from fem_spall.leaking import Growth, leakage
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import TaggedMesh, distribute
@@ -35,7 +35,7 @@ from fem_spall.output.fields import write_surface, write_volume
 from fem_spall.output.files import atomic_text
 from fem_spall.output.msh import write_mesh
 from fem_spall.polarisation import polarisation_curve, polarisation_table
-from fem_spall.power_by_part import power_by_part, power_table
+from fem_spall.power_by_part import PartPower, power_by_part, power_table
 from fem_spall.progress import Progress, Silent
 from fem_spall.record import record_solution
 from fem_spall.solve import Solution, solve
@@ -71,11 +71,10 @@ def solve_stage(
     MeshingError
         If the volumes of the mesh do not add up.
     """
-    clock = time.perf_counter()
+    watch = _Watch()
     progress.stage("mesh intake", f"{len(arrays.cells):,} cells" if arrays is not None else "")
     mesh = distribute(arrays, comm)
-    seconds = {"intake": time.perf_counter() - clock}
-    clock = time.perf_counter()
+    watch.split("intake")
     progress.stage("solve", f"degree {case.solver.degree}")
     first = solve(formulate(case, mesh, 1), case.solver.tolerance)
     foci: list[Focus] = []
@@ -83,77 +82,124 @@ def solve_stage(
     if case.mesh.refine_tips:
         mesh, first, places = _resolve_lengths(case, mesh, first, foci, progress)
     state = solved(case, mesh, first, [])
-    seconds["solve"] = time.perf_counter() - clock
-    clock = time.perf_counter()
+    watch.split("solve")
     accuracy = None
     if case.accuracy is not None:
         state, accuracy = _adapt(case, case.accuracy, state, foci, progress)
     if state.mesh.arrays is not None and state.mesh.arrays is not arrays:
         write_mesh(state.mesh.arrays, folder)
-    mesh = state.mesh
-    geometry = _geometry(case, mesh)
-    volumes = _crack_volumes(case, mesh)
-    seconds["adapt"] = time.perf_counter() - clock
-    clock = time.perf_counter()
+    geometry, volumes = _geometry(case, state.mesh), _crack_volumes(case, state.mesh)
+    watch.split("adapt")
     progress.stage("figures of merit")
-    record, failure = None, None
-    parts = power_by_part(state.solution)
-    fine = state.evaluation
-    growth = leakage(case, state.solution, comm.bcast(_posed_voltage(fine)), volumes)
-    curve = polarisation_curve(case, state.solution)
-    filled = None
-    if case.filling is not None:
-        filled = filling_series(case, state, volumes[case.filling.of(case).name], folder, progress)
-        progress.stage("record")
-    if fine is not None:
-        assert mesh.arrays is not None
-        enclosed = mesh.arrays.info.get("enclosed_m3", {})
-        geometry["cut_off_volume"] = sum(enclosed.values())
-        record = record_solution(case, state, geometry, parts)
-        for name, found in growth.items():
-            electronic = case.electrolyte.electronic_conductivity
-            assert electronic is not None
-            record["cracks"][name]["growth"] = found.record(electronic, case.metrics.fill_time)
-        if curve:
-            record["polarisation"] = curve
-        for name, crack in record["cracks"].items():
-            crack["volume"] = volumes[name] - enclosed.get(name, 0.0)
-        record["seconds"] = seconds
+    more = _More.of(case, state, volumes, folder, progress)
+    record = more.record(case, state, geometry, volumes)
+    if record is not None:
         record["mesh"]["levels"] = places
-        if accuracy is not None:
-            record["accuracy"] = accuracy
-        failure = _broken_identity(record["identity"])
-        if filled is not None:
-            record["filling"] = filled
-            failure = failure or _broken_identity(filled["identity"])
-    if failure := comm.bcast(failure):
+        record |= {"accuracy": accuracy} if accuracy is not None else {}
+    if failure := comm.bcast(_broken(record) if record is not None else None):
         raise SolveError(2, "solution", failure, "report this case; its mesh may be faulty")
-    reference = comm.bcast(fine.reference if fine is not None else None)
-    seconds["metrics"] = time.perf_counter() - clock
-    clock = time.perf_counter()
+    watch.split("metrics")
     if case.output.fields:
         progress.stage("fields")
-        write_volume(state.solution, folder, reference, case.electrodes.plating.potential)
-        if fine is not None:
-            write_surface(fine.flux.only(fine.plating_names), folder / "crack_surface.vtp", reference)
+        _write_fields(case, state, folder)
     peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    if fine is None or record is None or peak is None:
+    if state.evaluation is None or record is None or peak is None:
         return None
-    (folder / "figures").mkdir(exist_ok=True)
-    rows = "".join(f"{f:.8g},{a:.8g},{c:.8g}\n" for f, a, c in distribution_table(fine))
-    atomic_text(folder / "figures" / "flux_distribution.csv", "fef,area_fraction_above,current_fraction_above\n" + rows)
-    if fine.edges is not None and fine.edges.intensity is not None:
-        atomic_text(folder / "figures" / "edge_intensity.csv", fine.edges.intensity.csv())
-    if curve:
-        atomic_text(folder / "figures" / "polarisation.csv", polarisation_table(curve))
-    if parts:
-        atomic_text(folder / "figures" / "electrolyte_parts.csv", power_table(parts))
-    if filled is not None:
-        atomic_text(folder / "figures" / "filling.csv", filling_table(filled["rows"]))
-    seconds["fields"] = time.perf_counter() - clock
+    for name, text in (_tables(state.evaluation) | more.tables()).items():
+        (folder / "figures").mkdir(exist_ok=True)
+        atomic_text(folder / "figures" / f"{name}.csv", text)
+    watch.split("fields")
+    record["seconds"] = watch.seconds
     record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
     record["solve"]["bytes_per_unknown"] = sum(peak) / record["mesh"]["dofs"]
     return record
+
+
+class _Watch:
+    """Seconds of each part of the stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def split(self, name: str) -> None:
+        """A part ends and the next begins."""
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now
+
+
+@dataclass(frozen=True)
+class _More:
+    """What some cases ask for beside the figures of merit; empty for others."""
+
+    parts: list[PartPower]
+    growth: dict[str, Growth]
+    curve: list[dict[str, float | None]] | None
+    filled: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, case: Case, state: Solved, volumes: dict[str, float], folder: Path, progress: Progress) -> Self:
+        """Compute it; collective."""
+        posed = state.mesh.comm.bcast(_posed_voltage(state.evaluation))
+        parts = power_by_part(state.solution)
+        growth = leakage(case, state.solution, posed, volumes)
+        curve = polarisation_curve(case, state.solution)
+        filled = None
+        if case.filling is not None:
+            filled = filling_series(case, state, volumes[case.filling.of(case).name], folder, progress)
+            progress.stage("record")
+        return cls(parts, growth, curve, filled)
+
+    def record(
+        self, case: Case, state: Solved, geometry: dict[str, float], volumes: dict[str, float]
+    ) -> dict[str, Any] | None:
+        """The record of the solved case with all of this in it, on rank 0; m^3."""
+        if state.evaluation is None:
+            return None
+        assert state.mesh.arrays is not None
+        enclosed = state.mesh.arrays.info.get("enclosed_m3", {})
+        geometry = {**geometry, "cut_off_volume": sum(enclosed.values())}
+        record = record_solution(case, state, geometry, self.parts)
+        for name, found in self.growth.items():
+            electronic = case.electrolyte.electronic_conductivity
+            assert electronic is not None
+            record["cracks"][name]["growth"] = found.record(electronic, case.metrics.fill_time)
+        for name, crack in record["cracks"].items():
+            crack["volume"] = volumes[name] - enclosed.get(name, 0.0)
+        if self.curve:
+            record["polarisation"] = self.curve
+        if self.filled is not None:
+            record["filling"] = self.filled
+        return record
+
+    def tables(self) -> dict[str, str]:
+        """CSV by file name."""
+        found = {}
+        if self.curve:
+            found["polarisation"] = polarisation_table(self.curve)
+        if self.parts:
+            found["electrolyte_parts"] = power_table(self.parts)
+        if self.filled is not None:
+            found["filling"] = filling_table(self.filled["rows"])
+        return found
+
+
+def _tables(e: Evaluation) -> dict[str, str]:
+    """CSV of the current density over the lithium's area and of the intensity along edges, by file name."""
+    rows = "".join(f"{f:.8g},{a:.8g},{c:.8g}\n" for f, a, c in distribution_table(e))
+    found = {"flux_distribution": "fef,area_fraction_above,current_fraction_above\n" + rows}
+    if e.edges is not None and e.edges.intensity is not None:
+        found["edge_intensity"] = e.edges.intensity.csv()
+    return found
+
+
+def _write_fields(case: Case, state: Solved, folder: Path) -> None:
+    """Write the fields in the volume and on the lithium; collective."""
+    e = state.evaluation
+    reference = state.mesh.comm.bcast(e.reference if e is not None else None)
+    write_volume(state.solution, folder, reference, case.electrodes.plating.potential)
+    if e is not None:
+        write_surface(e.flux.only(e.plating_names), folder / "crack_surface.vtp", reference)
 
 
 def _posed_voltage(e: Evaluation | None) -> float | None:
@@ -288,9 +334,13 @@ def _crack_volumes(case: Case, mesh: TaggedMesh) -> dict[str, float]:
     return {crack.name: below(crack.name) * mesh.unit**3 for crack in case.cracks}
 
 
-def _broken_identity(identity: dict[str, float]) -> str | None:
-    broken = [f"{name} by {value:.1e}" for name, value in identity.items() if not abs(value) <= IDENTITY_LIMIT]
-    return f"breaks the balance of {', '.join(broken)} (limit {IDENTITY_LIMIT:g})" if broken else None
+def _broken(record: dict[str, Any]) -> str | None:
+    """Which balances of a record do not hold, in words; None where all do."""
+    for identity in (record["identity"], record.get("filling", {}).get("identity", {})):
+        broken = [f"{name} by {value:.1e}" for name, value in identity.items() if not abs(value) <= IDENTITY_LIMIT]
+        if broken:
+            return f"breaks the balance of {', '.join(broken)} (limit {IDENTITY_LIMIT:g})"
+    return None
 
 
 def main(folder: Path) -> None:
