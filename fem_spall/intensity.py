@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,13 +91,13 @@ def edge_intensity(
     ``edges`` are all sharp edges, since a tube must not reach another one; ``forces`` (n, 3), W/m, of the vertices;
     ``conductivity`` (3, 3), S/m.
     """
-    found = []
-    for number, edge in enumerate(edges):
-        if edge.is_crack:
-            others = [other.vertices for other in edges if other is not edge]
-            found.append((number, _Tube.round(arrays, edge, others).intensity(forces, conductivity)))
-    if not found:
+    if not any(edge.is_crack for edge in edges):
         return None
+    body = _Body(arrays, edges)
+    found = [
+        (number, _Tube.round(body, number).intensity(forces, conductivity))
+        for number, edge in enumerate(edges) if edge.is_crack
+    ]  # fmt: skip
     columns = [np.concatenate(column) for column in zip(*(part for _, part in found), strict=True)]
     return EdgeIntensity(np.repeat([n for n, _ in found], [len(part[0]) for _, part in found]), *columns)
 
@@ -152,6 +154,62 @@ class _Line:
 
 
 @dataclass(frozen=True)
+class _Body:
+    """Vertices, facets and edges, found by place: a rough surface has hundreds of edges, each of them small."""
+
+    arrays: MeshArrays
+    edges: Sequence[SharpEdge]
+
+    @cached_property
+    def points(self) -> Floats:
+        """Vertices, (n, 3), m."""
+        return np.asarray(self.arrays.points * self.arrays.unit)
+
+    @cached_property
+    def box(self) -> Floats:
+        """Lowest and highest corner, (2, 3), m."""
+        return np.stack([self.points.min(axis=0), self.points.max(axis=0)])
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.points)
+
+    @cached_property
+    def _on_edges(self) -> tuple[Ints, Ints, cKDTree]:
+        """Vertices of all edges, the number of the edge of each, and where they are."""
+        vertices = np.concatenate([edge.vertices for edge in self.edges])
+        owner = np.repeat(np.arange(len(self.edges)), [len(edge.vertices) for edge in self.edges])
+        return vertices, owner, cKDTree(self.points[vertices])
+
+    @cached_property
+    def _facets_at(self) -> csr_array:
+        """Which facets (columns) have a vertex (rows)."""
+        corners = self.arrays.facets[:, :3]
+        shape = len(self.points), len(corners)
+        columns = np.repeat(np.arange(len(corners)), 3)
+        return csr_array((np.ones(columns.size, dtype=bool), (corners.ravel(), columns)), shape=shape)
+
+    def near(self, places: Floats, reach: float) -> Ints:
+        """Vertices within a distance of one of the places, ascending, (m,)."""
+        return _union(self._tree.query_ball_point(places, reach))
+
+    def other_edges(self, number: int, places: Floats, reach: float) -> Ints:
+        """Vertices of all edges but one that are within a distance of one of the places."""
+        vertices, owner, tree = self._on_edges
+        found = _union(tree.query_ball_point(places, reach))
+        return np.asarray(vertices[found[owner[found] != number]])
+
+    def facets_at(self, vertices: Ints) -> Ints:
+        """Corners (f, 3) of the facets that have one of the vertices."""
+        return np.asarray(self.arrays.facets[np.unique(self._facets_at[vertices].indices), :3])
+
+
+def _union(lists: Any) -> Ints:
+    """Numbers that are in any of the lists, ascending."""
+    return np.unique(np.fromiter((n for some in lists for n in some), dtype=np.int64))
+
+
+@dataclass(frozen=True)
 class _Tube:
     """A tube round an edge with a radius at each of its points, and the virtual advance of the vertices in it."""
 
@@ -163,29 +221,31 @@ class _Tube:
     advance: Floats  # (m, 3), of the vertices
 
     @classmethod
-    def round(cls, arrays: MeshArrays, edge: SharpEdge, others: list[Ints]) -> _Tube:
+    def round(cls, body: _Body, number: int) -> _Tube:
         """The widest tube up to the reach that meets neither another edge nor a surface it would displace."""
-        line = _Line.of(arrays, edge)
-        points = arrays.points * arrays.unit
+        edge = body.edges[number]
+        line = _Line.of(body.arrays, edge)
         widest = float(line.reach.max())
+        near = body.near(line.points, widest)
+        points = body.points[near]
         arc, distance = line.nearest(points, widest)
         advance = line.along(arc, line.advance)
-        held = _held(arrays, points, distance < np.inf, advance)
+        held = _held(body, near, advance)
         radius = np.minimum(line.reach, CURVED / np.maximum(_curvature(line), 1e-300))
-        obstacles = np.concatenate([held, *others]) if others else held
+        # What is farther away than this sets no bound.
+        obstacles = np.concatenate([held, body.other_edges(number, line.points, 1.2 * widest)])
         if obstacles.size:
-            radius = np.minimum(radius, 0.9 * cKDTree(points[obstacles]).query(line.points)[0])
+            radius = np.minimum(radius, 0.9 * cKDTree(body.points[obstacles]).query(line.points)[0])
         radius = np.minimum(radius, _own_distance(line, widest))
         scale = line.along(arc, radius)
         with np.errstate(invalid="ignore", divide="ignore"):
             part = np.clip(2 * (1 - distance / scale), 0.0, 1.0)
-        vertices = np.nonzero(part > 0)[0]
-        advance = advance[vertices] * part[vertices, None]
+        inside = part > 0
+        advance = advance[inside] * part[inside, None]
         # Vertices on a face of the block stay on it.
-        for axis in range(3):
-            for plane in (points[:, axis].min(), points[:, axis].max()):
-                advance[np.abs(points[vertices, axis] - plane) < 1e-9 * np.abs(points).max(), axis] = 0.0
-        return cls(edge, line, radius, vertices, arc[vertices], advance)
+        for plane in body.box:
+            advance[np.abs(points[inside] - plane) < 1e-9 * np.abs(body.box).max()] = 0.0
+        return cls(edge, line, radius, near[inside], arc[inside], advance)
 
     def intensity(self, forces: Floats, conductivity: Floats) -> tuple[Floats, ...]:
         """The columns of :class:`EdgeIntensity` from ``arc`` on."""
@@ -261,15 +321,15 @@ class _Stations:
         return csr_array(2 * (begin.T @ part @ begin) + mixed + mixed.T + 2 * (end.T @ part @ end))
 
 
-def _held(arrays: MeshArrays, points: Floats, near: NDArray[np.bool_], advance: Floats) -> Ints:
-    """Near vertices of facets that the advance would push off their surface, (h,) int."""
-    facets = arrays.facets[:, :3]
-    facets = facets[near[facets].any(axis=1)]
-    corners = points[facets]
+def _held(body: _Body, near: Ints, advance: Floats) -> Ints:
+    """Near vertices, (m,), of facets that the advance (m, 3) would push off their surface, (h,) int."""
+    facets = body.facets_at(near)
+    corners = body.points[facets]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    off = np.abs(np.einsum("fi,fki->fk", normal, advance[facets])) > SLIDES
-    return np.unique(facets[off & near[facets]])
+    place = np.minimum(np.searchsorted(near, facets), len(near) - 1)
+    off = np.abs(np.einsum("fi,fki->fk", normal, advance[place])) > SLIDES
+    return np.unique(facets[off & (near[place] == facets)])
 
 
 def _curvature(line: _Line) -> Floats:
