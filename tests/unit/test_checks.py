@@ -12,8 +12,8 @@ from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces, radius_ratio, surface_distance
 from fem_spall.mesh.embed import embed
+from fem_spall.mesh.surface_mesh import _check_distances
 from fem_spall.mesh.tagged_surface import TaggedSurface
-from fem_spall.mesh.worker import _check_distances
 from tests.solids import UM, Floats, block_mesh, sphere, surface_of
 
 REGULAR = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])

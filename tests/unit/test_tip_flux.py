@@ -79,7 +79,7 @@ SHARP: list[tuple[dict[str, Any], str]] = [
 def test_what_has_no_smooth_tip_has_no_point_value(crack: dict[str, Any], reason: str) -> None:
     # Catches: the largest number of a mesh given out as a result.
     mesh = SimpleNamespace(comm=MPI.COMM_SELF, arrays=block_mesh())
-    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(mesh=mesh)))
+    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(mesh=mesh, cells=None)))
     tip = tip_flux(case_of(cracks=[{"name": "a", **crack}]), solution)
     assert tip is not None
     assert tip.value is None
@@ -97,5 +97,5 @@ def test_where_a_wall_cuts_a_crack_obliquely_there_is_no_point_value() -> None:
 def test_no_lithium_crack_no_tip() -> None:
     pore = {"name": "a", "kind": "pore", "centre": ["10 um", "15 um", "20 um"], "radius": "3 um", "contents": "void"}
     mesh = SimpleNamespace(comm=MPI.COMM_SELF, arrays=block_mesh())
-    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(mesh=mesh)))
+    solution = cast(Solution, SimpleNamespace(problem=SimpleNamespace(mesh=mesh, cells=None)))
     assert tip_flux(case_of(cracks=[pore]), solution) is None
