@@ -34,6 +34,7 @@ import oracles
 
 UM = 1e-6
 BLOCK = np.array([20.0, 30.0, 50.0])  # um
+VOLTAGE = 0.05  # V, of the counter electrode over the plating one
 #: Files that stand for a case of their own; whatever else lies in a folder is not looked at.
 SURFACES = {".stl", ".obj", ".ply", ".off", ".surf"}
 #: Image stacks: what their labels mean comes from the expectations; without, they are not run.
@@ -134,7 +135,10 @@ def case_of(folder: Path, name: str, expect: dict[str, Any]) -> dict[str, Any]:
         "version": 1,
         "name": "robustness",
         "electrolyte": {"size": [f"{length:g} um" for length in BLOCK], "conductivity": "1 mS/cm"},
-        "electrodes": {"plating": {"face": "+z", "potential": "0 V"}, "counter": {"face": "-z", "potential": "50 mV"}},
+        "electrodes": {
+            "plating": {"face": "+z", "potential": "0 V"},
+            "counter": {"face": "-z", "potential": f"{VOLTAGE} V"},
+        },
         "cracks": cracks,
         "mesh": MESH | expect.get("mesh", {}),
         "solver": {"degree": 1, "errors": False},
@@ -240,7 +244,7 @@ def compared(row: Row, result: dict[str, Any], case: dict[str, Any], out: Path) 
         moved = 1e9 * max((one.get("displacement", 0.0) for one in result["repairs"]), default=0.0)
         if row.p99_nm > tolerance + moved or largest > tolerance + 2 * size_min + moved:
             faults.append(f"walls {row.p99_nm:.0f} nm off at 99 %, {largest:.0f} nm at most")
-    solved, row.current_left = oracles.conductance(mesh)
+    solved, row.current_left = oracles.conductance(mesh, VOLTAGE)
     row.conductance_um = result["conductance_over_sigma"] / UM
     if abs(solved / row.conductance_um - 1) > SAME:
         faults.append(f"conductance / sigma {row.conductance_um:.6g} um, of the written field {solved:.6g} um")

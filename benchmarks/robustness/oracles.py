@@ -144,8 +144,12 @@ def written_mesh(folder: Path, block: Floats) -> Written:
     return Written(points, cells, np.array(mesh.point_data["potential_V"], dtype=float), outer[~np.any(flat, axis=0)])
 
 
-def conductance(mesh: Written) -> tuple[float, float]:
-    """Conductance over conductivity, um, and the largest current left at a vertex that is not held, over the total."""
+def conductance(mesh: Written, voltage: float) -> tuple[float, float]:
+    """Conductance over conductivity, um, and the largest current left at a vertex that is not held, over the total.
+
+    Held are the vertices at 0 V and at the voltage; all of an isolated body count as one vertex: those of walls that
+    have one potential.
+    """
     from scipy.sparse import coo_matrix
 
     (side, normal) = spans(mesh.points, mesh.cells)
@@ -157,12 +161,16 @@ def conductance(mesh: Written) -> tuple[float, float]:
     rows, columns = np.repeat(mesh.cells, 4, axis=1).ravel(), np.tile(mesh.cells, (1, 4)).ravel()
     size = len(mesh.points)
     current = coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr() @ mesh.potential
-    step = float(np.ptp(mesh.potential))
-    low, high = mesh.potential.min(), mesh.potential.max()
-    free = (mesh.potential > low + 1e-9 * step) & (mesh.potential < high - 1e-9 * step)
+    free = (np.abs(mesh.potential) > 1e-9 * voltage) & (np.abs(mesh.potential - voltage) > 1e-9 * voltage)
     total = float(np.abs(current[~free]).sum()) / 2
-    left = float(np.abs(current[free]).max()) if free.any() else 0.0
-    return float(mesh.potential @ current) / step**2, left / total
+    walls = np.unique(mesh.walls)
+    walls = walls[free[walls]]
+    _, body, count = np.unique(mesh.potential[walls].round(14), return_inverse=True, return_counts=True)
+    isolated = count[body] > 3
+    net = np.bincount(body[isolated], current[walls[isolated]])
+    free[walls[isolated]] = False
+    left = float(np.abs(np.concatenate([[0.0], current[free], net])).max())
+    return float(mesh.potential @ current) / voltage**2, left / total
 
 
 def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool) -> tuple[float, float]:
