@@ -190,7 +190,7 @@ class Filling(Model):
         ValueError
             If the case has none of that name, or it is not one that can fill.
         """
-        solid = [crack for crack in case.cracks if crack.kind not in FLAT]
+        solid = [crack for crack in case.cracks if crack.kind not in FLAT and getattr(crack, "opening", None) != 0]
         found = [crack for crack in solid if self.crack in (None, crack.name)]
         if len(found) != 1:
             asked = "one crack" if self.crack is None else repr(self.crack)

@@ -87,6 +87,7 @@ class _Pieces:
         return {pair: i for i, (a, b) in enumerate(self.ends.tolist()) for pair in ((a, b), (b, a))}
 
     def only(self, keep: Flags | Ints) -> _Pieces:
+        """Return some of them."""
         return _Pieces(self.ends[keep], self.advance[keep], self.angle[keep], self.kind[keep])
 
 

@@ -114,6 +114,7 @@ class _Line:
 
     @classmethod
     def of(cls, arrays: MeshArrays, edge: SharpEdge) -> _Line:
+        """Return the polyline of an edge."""
         points = arrays.points[edge.vertices] * arrays.unit
         steps = edge.steps(arrays.points) * arrays.unit
         ends = (steps[-1], steps[0]) if edge.ring else (steps[0], steps[-1])

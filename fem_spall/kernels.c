@@ -102,8 +102,11 @@ void stored(int64_t cells, const int32_t *which, const int32_t *unknowns, const 
 
 /* Residuals of the unknowns on the four facets of each lane, elements of Crouzeix and Raviart: facet i has the function
    1 - 3 lambda_i, so the matrix is nine times that of degree 1. */
-static inline void facet_residuals(const REAL *g, const REAL u[4][W], REAL r[4][W])
+static inline void facet_residuals(int count, const int32_t *at, const REAL *g, const REAL *x, REAL r[4][W])
 {
+    REAL u[4][W] __attribute__((aligned(64))) = {{0}};
+    for (int l = 0; l < count; l++)
+        for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
     LANES for (int l = 0; l < W; l++) {
         REAL a = 180 * (u[1][l] - u[0][l]), b = 180 * (u[2][l] - u[0][l]), c = 180 * (u[3][l] - u[0][l]);
         r[1][l] = g[l] * a + g[W + l] * b + g[2 * W + l] * c;
@@ -119,10 +122,8 @@ void facets(int64_t cells, const int32_t *unknowns, const REAL *geometry, const 
     for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
         int count = cells - first < W ? (int)(cells - first) : W;
         const int32_t *at = unknowns + 4 * first;
-        REAL u[4][W] __attribute__((aligned(64))) = {{0}}, r[4][W] __attribute__((aligned(64)));
-        for (int l = 0; l < count; l++)
-            for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
-        facet_residuals(geometry, u, r);
+        REAL r[4][W] __attribute__((aligned(64)));
+        facet_residuals(count, at, geometry, x, r);
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 4; k++) y[at[4 * l + k]] += r[k][l];
     }
@@ -133,11 +134,8 @@ void facet_values(int64_t cells, const int32_t *unknowns, const REAL *geometry, 
 {
     for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
         int count = cells - first < W ? (int)(cells - first) : W;
-        const int32_t *at = unknowns + 4 * first;
-        REAL u[4][W] __attribute__((aligned(64))) = {{0}}, r[4][W] __attribute__((aligned(64)));
-        for (int l = 0; l < count; l++)
-            for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
-        facet_residuals(geometry, u, r);
+        REAL r[4][W] __attribute__((aligned(64)));
+        facet_residuals(count, unknowns + 4 * first, geometry, x, r);
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 4; k++) out[4 * (first + l) + k] = r[k][l];
     }

@@ -49,6 +49,13 @@ class Region(Model):
     def examine(self, block: Block, size: float) -> None:
         """Read what the region is made from, and raise where that cannot be; ``size`` as of :meth:`outlines`."""
 
+    def lost(self) -> GeometryError:
+        """What refuses a region that is nowhere."""
+        return GeometryError(
+            72, f"region {self.name}", f"meets nothing of {self.on}, or what earlier regions have left of it",
+            "check its place and the order of the regions",
+        )  # fmt: skip
+
     @model_validator(mode="after")
     def _law_of_lithium(self) -> Self:
         if self.interface.kind == "exact_potential":
@@ -66,8 +73,10 @@ class FaceRegion(Region):
         return self
 
     def examine(self, block: Block, size: float) -> None:
-        """Trace the outlines."""
-        self.outlines(block, size)
+        """Trace the outlines, and raise if they lie beside the face."""
+        corners = np.concatenate([loop for piece in self.outlines(block, size) for loop in piece])
+        if (corners.max(axis=0) <= 0).any() or (corners.min(axis=0) >= block.size[:2]).any():
+            raise self.lost()
 
     def outlines(self, block: Block, size: float) -> list[Outlines]:
         """Its pieces, lengths in m; curved ones as polygons with sides of about ``size``, m, of the same area."""
@@ -299,6 +308,11 @@ class Band(Region):
         if not self.depth[0] < self.depth[1]:
             raise ValueError("depth must be two depths below the plating face, the smaller one first. Swap them")
         return self
+
+    def examine(self, block: Block, size: float) -> None:
+        """Raise if it lies below the block."""
+        if self.depth[0] >= block.height:
+            raise self.lost()
 
 
 class Facets(Region):

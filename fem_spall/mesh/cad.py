@@ -13,7 +13,6 @@ from fem_spall.case import Case
 from fem_spall.crack.base import AnalyticCrack, Block
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import FACES
-from fem_spall.mesh.regions import lost_region
 from fem_spall.microstructure import Parts
 from fem_spall.region import Band, FaceRegion
 
@@ -147,7 +146,7 @@ def _named(
         if not own:
             for region in case.regions:
                 if region.name == tool.name:
-                    raise lost_region(region)
+                    raise region.lost()
             raise GeometryError(11, f"crack {tool.name}", "does not meet the block", "check its centre and size")
         surfaces[tool.name] = sorted(own)
     for tag in sorted(boundary - taken):
@@ -181,7 +180,7 @@ def _band_names(gmsh: Any, surfaces: dict[str, list[int]], case: Case, unit: flo
         inside = (depth > region.depth[0]) & (depth < region.depth[1])
         own = [tag for tag, there in zip(surfaces[region.on], inside, strict=True) if there]
         if not own:
-            raise lost_region(region)
+            raise region.lost()
         surfaces[region.on] = [tag for tag in surfaces[region.on] if tag not in own]
         surfaces[region.name] = own
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from fem_spall.case import Case
 from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.crack.surface_file import in_metres
-from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
-from fem_spall.region import Band, FaceRegion, Facets, Mask, Region, covers
+from fem_spall.region import Band, FaceRegion, Facets, Mask, covers
 
-__all__ = ["lost_region", "near_file", "outlines_of", "region_areas", "with_facets", "with_regions"]
+__all__ = ["near_file", "outlines_of", "region_areas", "with_facets", "with_regions"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -54,7 +53,7 @@ def with_regions(surface: TaggedSurface, case: Case) -> TaggedSurface:
             chosen = near_file(region, surface.vertices[surface.faces].mean(axis=1) * surface.unit)
         chosen &= surface.tags == owner
         if not chosen.any():
-            raise lost_region(region)
+            raise region.lost()
         surface = replace(
             surface,
             tags=np.where(chosen, tag, surface.tags).astype(np.int32),
@@ -62,14 +61,6 @@ def with_regions(surface: TaggedSurface, case: Case) -> TaggedSurface:
             parts={**surface.parts, region.name: on},
         )
     return surface
-
-
-def lost_region(region: Region) -> GeometryError:
-    """What refuses a region that is nowhere."""
-    return GeometryError(
-        72, f"region {region.name}", f"meets nothing of {region.on}, or what earlier regions have left of it",
-        "check its place and the order of the regions",
-    )  # fmt: skip
 
 
 def outlines_of(surface: TaggedSurface) -> Ints:
@@ -90,7 +81,7 @@ def with_facets(mesh: MeshArrays, case: Case) -> MeshArrays:
         if isinstance(region, Facets):
             chosen = (tags == names[case.surface_of(region)]) & near_file(region, middle)
             if not chosen.any():
-                raise lost_region(region)
+                raise region.lost()
             names[region.name] = max(names.values()) + 1
             tags[chosen] = names[region.name]
     return replace(mesh, tags=tags, names=names)

@@ -241,6 +241,9 @@ def test_two_ranks_fill_alike_and_write_a_series(tmp_path: Path) -> None:
 def test_what_filling_refuses(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"filling.crack must name a crack that has a volume; got 'pit'"):
         slot_case({"crack": "pit"})
+    flat = {"name": "slit", "kind": "penny", "centre": ["10 um", "15 um"], "radius": "5 um", "opening": "0 um"}
+    with pytest.raises(ValidationError, match=r"must name a crack that has a volume; got one crack. There is: none"):
+        case_of(cracks=[flat], filling={})
     pit = {"name": "pores", "kind": "surface_file", "file": "none.stl", "unit": "um"}
     for wrong, message in (
         ({"contents": "void"}, "fills, so give it as it is when full"),

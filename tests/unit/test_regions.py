@@ -16,6 +16,7 @@ from fem_spall.case import Case
 from fem_spall.conduction import formulate
 from fem_spall.crack.base import Block, CrackSurface
 from fem_spall.errors import GeometryError, InputFileError
+from fem_spall.estimate import measure
 from fem_spall.fenics import MPI
 from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 from fem_spall.mesh.embed import embed
@@ -207,6 +208,9 @@ def test_what_regions_refuse(tmp_path: Path) -> None:
     ):
         with pytest.raises(GeometryError, match=said):
             mesh_case(case(lost, cracks=[BALL]), {})
+    for lost in (DISC | {"centre": ["90 um", "8 um"]}, BAND | {"depth": ["50 um", "60 um"]}):
+        with pytest.raises(GeometryError, match=f"region {lost['name']}: meets nothing of"):
+            measure(case(lost, cracks=[BALL]))  # `check` says so as well
     with pytest.raises(ValidationError, match="must be lithium in contact with the plating electrode"):
         case(BAND, cracks=[BALL | {"contact": "isolated"}])
 
