@@ -184,6 +184,9 @@ def with_errors(
         if metric.check is not None:
             error = abs(metric.value - metric.check) + _local_error(e, cells, metric.place)
             method = "defect of the field in the cells there, plus change to the density from the reactions"
+        elif metric.wagner is not None and name in by_cell:
+            error = _goal_error(by_cell[name]) + _drop_error(e, cells, metric) + _shape(e) * abs(metric.value)
+            method = "dual-weighted residual of the mean there, plus defect of the potential in the cells there"
         elif name in by_cell:
             error, method = _from_cells(name, metric, by_cell[name], cells, e, other_flux)
         else:
@@ -229,7 +232,7 @@ def _from_cells(
     imposed = {"total"} if e.case.electrodes.counter.drive is not None else set()
     if set(metric.gradient) <= imposed:
         return 0.0, "imposed, or a number times what is imposed"
-    error = max(abs(float(errors.sum())), CANCELLATION * float(np.abs(errors).sum()))
+    error = _goal_error(errors)
     shape = _shape(e)
     word = ", plus the shape of the facets" if shape else ""
     if cells.bracketed and set(metric.gradient) <= {"total", "conductance"}:
@@ -264,6 +267,22 @@ def _local_error(e: Evaluation, cells: CellErrors | None, place: tuple[float, fl
     volume = np.abs(np.linalg.det(edges)).sum() / 6 * arrays.unit**3
     field = e.solution.factor * np.sqrt(cells.energy[own].sum() / (volume * e.sigma))
     return float(field * e.sigma / abs(e.reference))
+
+
+def _goal_error(errors: NDArray[np.float64]) -> float:
+    """Error of a goal from the errors of its cells, (m,) float."""
+    return max(abs(float(errors.sum())), CANCELLATION * float(np.abs(errors).sum()))
+
+
+def _drop_error(e: Evaluation, cells: CellErrors | None, metric: Metric) -> float:
+    """Error of the density through an interface with a resistance at its place, over j0, beyond that of its mean there.
+
+    It follows the potential, not the field: where the potential's error swings once over the mesh size h divided by the
+    degree k, it is h/(2πk) times that of the field, which makes h/(2πkl) of the density with the Wagner length l.
+    """
+    assert metric.wagner is not None
+    swing = (metric.local_size or 0.0) / (2 * np.pi * e.solution.problem.degree)
+    return min(1.0, swing / abs(metric.wagner)) * _local_error(e, cells, metric.place)
 
 
 def _shape(e: Evaluation) -> float:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.case import length_name
 from fem_spall.edges import SharpEdge, sharp_edges
 from fem_spall.intensity import LEAST, EdgeIntensity, edge_intensity
 from fem_spall.mesh.arrays import MeshArrays
@@ -141,7 +142,7 @@ def _why_not(study: EdgeStudy | None) -> str:
 
 
 def exponents(means: dict[float, float]) -> Iterator[Metric]:
-    """How the largest ball mean grows as the ball shrinks, from the means by radius, m."""
+    """How the largest ball mean, A/m^2, grows as the ball shrinks, from the means by radius, m."""
     strength = Metric(
         "singularity_exponent",
         "λ = 1 + slope of log fef_r against log r over the averaging lengths: fef_r ~ r^(λ − 1); 1/2 at a "
@@ -156,10 +157,15 @@ def exponents(means: dict[float, float]) -> Iterator[Metric]:
         return
     radius, mean = np.log(sorted(means)), np.log([means[r] for r in sorted(means)])
     steps = np.diff(mean) / np.diff(radius)
-    exponent = 1 + float(np.polyfit(radius, mean, 1)[0])
-    yield replace(strength, value=exponent, bounds=(1 + float(steps.min()), 1 + float(steps.max())))
+    weights = (radius - radius.mean()) / ((radius - radius.mean()) ** 2).sum()
+    exponent = 1 + float(weights @ mean)
+    slopes = zip(sorted(means), weights / np.exp(mean), strict=True)
+    gradient = {f"fef_r{length_name(length)}": float(slope) for length, slope in slopes}
+    bounds = (1 + float(steps.min()), 1 + float(steps.max()))
+    yield replace(strength, value=exponent, bounds=bounds, gradient=gradient)
     if exponent < SMOOTH and np.ptp(steps) <= STEADY * (1 - exponent):
-        yield replace(tail, value=1 / (1 - exponent))
+        by_tail = {name: slope / (1 - exponent) ** 2 for name, slope in gradient.items()}
+        yield replace(tail, value=1 / (1 - exponent), gradient=by_tail)
     else:
         why = f"fef_r does not grow as a power of 1/r: λ is {1 + steps.min():.2f} to {1 + steps.max():.2f}"
         yield replace(tail, absent=why)

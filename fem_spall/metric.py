@@ -25,6 +25,7 @@ class Metric:
     flag: str | None = None
     local_size: float | None = None  # m
     check: float | None = None  # the same figure by an independent route
+    wagner: float | None = None  # conductivity over the slope of the interface's law at the place, m
     unseen: float = 0.0  # how much larger it may be at places that the mesh does not resolve
     gradient: dict[str, float] | None = None  # by goal of Evaluation.goal, where the figure follows from goals alone
 

@@ -363,10 +363,10 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
             yield replace(metric, absent=why)
         else:
             x, y, z = (float(v) for v in mean.centre)
-            means[length] = mean.value / abs(e.reference)
-            gradient = e.per_reference(means[length], **{name: 1.0})
-            unseen = max(mean.beyond - mean.value, 0.0) / abs(e.reference)
-            yield replace(metric, value=means[length], place=(x, y, z), gradient=gradient, unseen=unseen)
+            means[length] = mean.value
+            value, unseen = (v / abs(e.reference) for v in (mean.value, max(mean.beyond - mean.value, 0.0)))
+            gradient = e.per_reference(value, **{name: 1.0})
+            yield replace(metric, value=value, place=(x, y, z), gradient=gradient, unseen=unseen)
     yield from exponents(means)
 
 
@@ -376,11 +376,13 @@ def _point(e: Evaluation) -> Iterator[Metric]:
     value = None if e.tip.value is None else e.tip.value / abs(e.reference)
     # Known even where the mesh is too coarse for the point value: refinement wants to know where to go.
     mean = None if e.tip.place is None else float((e.goal("tip") * e.flux.density).sum() / abs(e.reference))
+    wagner = e.sigma / e.tip.slope if e.tip.slope else None
     yield Metric(
         "fef_tip", "largest j/j0 at a vertex of the cracks: the field of the cells round it, weighted by volume, along "
         "the normal of the surface, or the drop across its interfacial resistance", "1", value,
         absent=e.tip.absent, place=e.tip.place, local_size=e.tip.local_size,
-        check=mean, gradient=None if mean is None else e.per_reference(mean, tip=1.0),
+        check=None if wagner else mean, wagner=wagner,
+        gradient=None if mean is None else e.per_reference(mean, tip=1.0),
     )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ __all__ = ["TipFlux", "tip_flux"]
 
 #: The smallest radius of curvature must be this many local mesh sizes.
 RESOLVED = 2.0
+#: Small change of the potential, V, for the slope of a law.
+STEP = 1e-5
 #: Largest cosine between the normals of a facet and a wall at a point where a mirror plane may cut a smooth surface.
 SQUARE = 0.5
 
@@ -29,13 +31,15 @@ SQUARE = 0.5
 class TipFlux:
     """Largest current density at a vertex, or the reason why there is none.
 
-    ``value``, A/m^2; ``place`` (3,), m; ``local_size``, m, is the mean edge of the facets there.
+    ``value``, A/m^2; ``place`` (3,), m; ``local_size``, m, is the mean edge of the facets there; ``slope``, A/(m^2 V),
+    is how the density through an interface with a resistance follows the potential, None on clean lithium.
     """
 
     value: float | None = None
     place: tuple[float, float, float] | None = None
     local_size: float | None = None
     absent: str | None = None
+    slope: float | None = None
 
 
 def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
@@ -74,20 +78,21 @@ def tip_flux(case: Case, solution: Solution) -> TipFlux | None:
     arrays: MeshArrays = problem.mesh.arrays
     total = np.zeros((len(arrays.points), sums.shape[1]))
     np.add.at(total, number, sums)
-    found: list[tuple[float, int, str]] = []
+    found: list[tuple[float, int, str, float | None]] = []
     for name in names:
         mean = total[vertices[name], 1:] / total[vertices[name], :1]
         size = np.abs(_normal_density(solution, name, mean))
         if size.size:
-            found.append((float(size.max()), int(vertices[name][size.argmax()]), name))
+            top = int(size.argmax())
+            found.append((float(size[top]), int(vertices[name][top]), name, _slope(solution, name, mean[[top]])))
     return _judged(arrays, found, radii)
 
 
-def _judged(arrays: MeshArrays, found: list[tuple[float, int, str]], radii: dict[str, float]) -> TipFlux:
+def _judged(arrays: MeshArrays, found: list[tuple[float, int, str, float | None]], radii: dict[str, float]) -> TipFlux:
     """The largest of the values, if the mesh carries it."""
     if not found:
         return TipFlux(absent="the cracks meet the walls at an angle everywhere")
-    value, vertex, name = max(found)
+    value, vertex, name, slope = max(found, key=lambda row: row[:3])
     facets = arrays.facets[arrays.tags == arrays.names[name], :3]
     corners = arrays.points[facets[(facets == vertex).any(axis=1)]] * arrays.unit
     size = float(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).mean())
@@ -98,7 +103,16 @@ def _judged(arrays: MeshArrays, found: list[tuple[float, int, str]], radii: dict
             f"mesh sizes; the size there is {size * 1e9:.3g} nm. Lower mesh.size_min"
         )
         return TipFlux(place=(x, y, z), local_size=size, absent=absent)
-    return TipFlux(value, (x, y, z), size)
+    return TipFlux(value, (x, y, z), size, slope=slope)
+
+
+def _slope(solution: Solution, name: str, mean: NDArray[np.float64]) -> float | None:
+    """Slope of the density over the potential at a vertex (1, 4), A/(m^2 V); None where it is not of the potential."""
+    if name not in solution.problem.contact:
+        return None
+    step = np.array([0.0, 0.0, 0.0, STEP])
+    high, low = (_normal_density(solution, name, mean + sign * step)[0] for sign in (1, -1))
+    return float(high - low) / (2 * STEP)
 
 
 def _normal_density(solution: Solution, name: str, mean: NDArray[np.float64]) -> NDArray[np.float64]:

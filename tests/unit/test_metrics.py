@@ -202,6 +202,17 @@ def test_the_exponent_of_a_power_law(exponent: float) -> None:
     assert value(found, "tail_exponent") == pytest.approx(1 / (1 - exponent), rel=1e-12)
 
 
+def test_how_the_exponent_follows_the_ball_means() -> None:
+    """Bug: an error bar from weights that are not those of the fit."""
+    means = {5e-7: 5.0, 1e-7: 11.0, 2.5e-7: 7.0}
+    given = {m.name: m for m in exponents(means)}
+    for name in ("singularity_exponent", "tail_exponent"):
+        for length, goal in ((5e-7, "fef_r500nm"), (1e-7, "fef_r100nm"), (2.5e-7, "fef_r250nm")):
+            moved = {m.name: m for m in exponents(means | {length: means[length] + 1e-6})}
+            slope = (value(moved, name) - value(given, name)) / 1e-6
+            assert (given[name].gradient or {})[goal] == pytest.approx(slope, rel=1e-5), (name, goal)
+
+
 def test_the_exponent_needs_three_lengths_and_an_edge() -> None:
     """Bug: a line through two points, or a tail of a hemisphere, is reported."""
     lengths = ["1.25 um", "2.5 um", "40 nm"]

@@ -56,8 +56,9 @@ def test_the_tip_of_a_hemisphere_on_one_rank_and_on_two(tmp_path: Path) -> None:
 def test_the_tip_of_a_resistive_boss() -> None:
     # Catches: the field of the electrolyte taken for the flux through a resistance, which has tangential parts.
     case, arrays = meshed("36_resistive_boss", "1 um")
-    value = found(case, arrays).value
-    assert value == pytest.approx(2.5 * J0, rel=2e-3)
+    tip = found(case, arrays)
+    assert tip.value == pytest.approx(2.5 * J0, rel=2e-3)
+    assert tip.slope == pytest.approx(1 / 0.4e-5, rel=1e-6)  # one over 0.04 ohm cm^2
 
 
 def test_a_tip_finer_than_the_mesh_is_withheld() -> None:
