@@ -28,8 +28,8 @@ __all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors", "wi
 
 #: Least share of the sum of absolute products that counts as error: signs cancel by luck now and then.
 CANCELLATION = 0.25
-#: Residual of the dual solves: their error enters the error bars only.
-DUAL_TOLERANCE = 1e-5
+#: Residual of the dual solves: their error enters error bars and sizes of cells, which come in steps of 1 %.
+DUAL_TOLERANCE = 1e-6
 #: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
 CREDIBLE = (0.7, 4.4)
 SAFETY = 1.25

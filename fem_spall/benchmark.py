@@ -66,7 +66,8 @@ class Quantity(Model):
     ``value`` is its place in ``result.json``; it is multiplied by ``copies`` (mirror images
     that make up the whole body) and divided by ``at_potential``, where given.  ``exact`` is a
     closed form, or a bare number for a figure whose exact value needs none (an identity, a
-    uniform flux).  ``tolerance`` is relative, or absolute (SI) where the exact value is zero.
+    uniform flux).  ``tolerance`` of the finest level is relative, or absolute (SI) where the exact value is zero;
+    ``ci_tolerance`` takes its place where only the levels that CI affords are run.
     ``order`` is the expected order of convergence by element degree; an error below
     ``floor`` (solver and geometry rounding) has no order, and an error bar need not reach below it.
     """
@@ -77,6 +78,7 @@ class Quantity(Model):
     at_potential: Potential | None = None
     exact: Exact | float
     tolerance: Annotated[float, Field(gt=0)]
+    ci_tolerance: Annotated[float, Field(gt=0)] | None = None
     order: dict[int, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     floor: Annotated[float, Field(gt=0)] = 1e-9
 
@@ -110,13 +112,14 @@ class Quantity(Model):
 
 
 class Declaration(Model):
-    """What a benchmark compares, on which meshes."""
+    """What a benchmark compares, on which meshes, and the ``most_unknowns`` that any of them may have."""
 
     version: Literal[1]
     title: str
     reference_cases: tuple[str, ...]
     levels: tuple[dict[str, Any], ...] = Field(min_length=1)
     ci_levels: Annotated[int, Field(ge=1)]
+    most_unknowns: Annotated[int, Field(ge=1)] | None = None
     quantities: tuple[Quantity, ...] = Field(min_length=1)
 
     @field_validator("levels")
@@ -137,6 +140,11 @@ class Declaration(Model):
     def degree(self, level: int) -> int:
         """Element degree of a level."""
         return int(self.levels[level].get("solver.degree", 2))
+
+    def tolerance(self, quantity: Quantity, level: int) -> float:
+        """Tolerance of a figure on a level, the finest of its run."""
+        coarse = quantity.ci_tolerance if level < len(self.levels) - 1 else None
+        return quantity.tolerance if coarse is None else coarse
 
     def size(self, level: int) -> float:
         """Mesh size of a level, m."""

@@ -150,28 +150,40 @@ class Equilibrator:
         return result
 
     def _either_side(self, phi: Any) -> list[Any]:
-        """−σ∇φ with the normal flux of the last and of the first cell at each facet."""
-        order = np.arange(self.cells, dtype=np.int32)
+        """−σ∇φ with the normal flux of the first and of the last cell at each facet."""
+        unknowns, values = self._space.dofmap.list[: self.cells], self._flux_of_cells(phi)
         sides = [dolfinx.fem.Function(self._space) for _ in range(2)]
-        if self._stiffness is not None:
+        # Flat, since NumPy may go through a reversed array of two dimensions from its end.
+        sides[0].x.array[unknowns.ravel()[::-1]] = values.ravel()[::-1]
+        sides[1].x.array[unknowns.ravel()] = values.ravel()
+        return sides
+
+    def _flux_of_cells(self, phi: Any) -> NDArray[np.float64]:
+        """Unknowns of −σ∇φ as each cell sees it, (cells, n) float."""
+        unknowns = self._space.dofmap.list[: self.cells]
+        order = np.arange(self.cells, dtype=np.int32)
+        if self._stiffness is None:
+            values = np.zeros(unknowns.shape)
+        else:
             # On straight-sided cells the flux is linear, so its moments are a matrix times its values at the vertices.
             values = self._stiffness.fluxes(phi.x.array).reshape(self.cells, 12) @ self._moments
             self.mesh.topology.create_entity_permutations()
             permutations = self.mesh.topology.get_cell_permutation_info()
             self._space.element.Tt_inv_apply(values.reshape(-1), permutations, 1)
-            unknowns = self._space.dofmap.list[: self.cells]
-            # Flat, since NumPy may go through a reversed array of two dimensions from its end.
-            sides[0].x.array[unknowns[::-1].ravel()] = values[::-1].ravel()
-            sides[1].x.array[unknowns.ravel()] = values.ravel()
             order = self._stiffness.curved
         if self.mesh.comm.allreduce(order.size):  # the form is compiled by all ranks together, or by none
             expression = compile_expression(
                 -ufl.dot(self._sigma, ufl.grad(phi)), self._space.element.interpolation_points
             )
             # Whichever cell comes last writes the unknowns of a facet, so the two orders give its two sides.
-            sides[0].interpolate(expression, cells0=order[::-1].copy())
-            sides[1].interpolate(expression, cells0=order)
-        return sides
+            first, last = (dolfinx.fem.Function(self._space) for _ in range(2))
+            first.interpolate(expression, cells0=order[::-1].copy())
+            last.interpolate(expression, cells0=order)
+            own = unknowns[order]
+            lowest = np.zeros(len(first.x.array), dtype=np.int32)
+            lowest[own.ravel()[::-1]] = np.repeat(order, own.shape[1])[::-1]
+            values[order] = np.where(lowest[own] == order[:, None], first.x.array[own], last.x.array[own])
+        return values
 
     @cached_property
     def _moments(self) -> NDArray[np.float64]:

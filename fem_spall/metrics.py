@@ -85,18 +85,21 @@ class Evaluation:
         """Weights (k, 3) of the current density at the corners of the facets of :attr:`flux` in a linear goal.
 
         ``total`` is the current into the plating lithium, ``crack`` that into the cracks and ``region NAME`` that into
-        a region, A; ``fef_r…`` is the ball mean of that figure and ``tip`` the mean about the hottest vertex, A/m^2.
+        a region, A; ``moment`` is that into the cracks times the depth, A m; ``fef_r…`` is the ball mean of that figure
+        and ``tip`` the mean about the hottest vertex, A/m^2.
         """
         if name == "tip":
             place = self.tip.place if self.tip is not None else None
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.crack_names])
             hats = np.where((own[:, None]) & (self.flux.facets[:, :3] == self._vertex(place)), self.flux.hats, 0.0)
             return np.asarray(hats / hats.sum() * (1.0 if self.total_current >= 0 else -1.0))
-        if name in ("total", "crack") or name.startswith("region "):
-            groups = {"total": self.plating_names, "crack": self.crack_names}
+        if name in ("total", "crack", "moment") or name.startswith("region "):
+            groups = {"total": self.plating_names, "crack": self.crack_names, "moment": self.crack_names}
             names = groups.get(name, (name.removeprefix("region "),))
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in names])
-            return np.where(own[:, None], self.flux.hats, 0.0)
+            plane = self.height if self.case.electrodes.plating.face == "+z" else 0.0
+            depth = np.abs(self.flux.points[self.flux.facets[:, :3], 2] - plane) if name == "moment" else 1.0
+            return np.where(own[:, None], self.flux.hats * depth, 0.0)
         result = np.zeros(self.flux.density.shape)
         own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.plating_names])
         for length, mean in self.ball_means.items():
@@ -272,6 +275,18 @@ def _crack(e: Evaluation) -> Iterator[Metric]:
         yield Metric("capture_ratio", definition, "1", capture / opening, gradient=gradient)
 
 
+def _moment(e: Evaluation) -> Iterator[Metric]:
+    resistive = any(name in e.solution.problem.contact for name in e.crack_names)
+    if e.voltage is not None or not e.crack_names or resistive or not e.case.electrolyte.conductivity.uniform:
+        return
+    value = float((e.goal("moment") * e.flux.density).sum()) / e.reference
+    yield Metric(
+        "advance_volume", "Σ d_i R_i / j0 over the cracks, d the depth below the plating face: the electrode advance "
+        "times the area of a wide cell that held this crack", "m^3", value,
+        gradient=e.per_reference(value, moment=math.copysign(1.0, e.reference)),
+    )  # fmt: skip
+
+
 def _regions(e: Evaluation) -> Iterator[Metric]:
     for region in e.case.regions:
         name, goal = region.name, f"region {region.name}"
@@ -402,6 +417,7 @@ def _edges(e: Evaluation) -> Iterator[Metric]:
 FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (
     _cell,
     _crack,
+    _moment,
     _regions,
     _tip,
     _point,

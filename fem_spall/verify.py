@@ -122,14 +122,17 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """One sentence for each level that broke and each figure that misses its tolerance or its order."""
+        """One sentence for each level that broke or is too large, and figure that misses its tolerance or its order."""
         found = list(self.broken)
         for last in self.finest if self.judged else ():
             quantity = last.quantity
             if last.value is None:
                 found.append(f"{quantity.name}: the run gives no value on the finest mesh")
-            elif not abs(last.error) <= quantity.tolerance:
-                found.append(f"{quantity.name}: error {last.error:.2e} exceeds {quantity.tolerance:.1e}")
+            elif not abs(last.error) <= (tolerance := self.declaration.tolerance(quantity, last.level)):
+                found.append(f"{quantity.name}: error {last.error:.2e} exceeds {tolerance:.1e}")
+        most, least = self.declaration.most_unknowns, max((row.dofs for row in self.comparisons), default=0)
+        if most is not None and least > most:
+            found.append(f"a level took {least:,} unknowns; the accuracy must come with {most:,} at most")
         for quantity in self.declaration.quantities:
             for degree, expected in quantity.order.items():
                 observed = fitted_order([row for row in self.rows(quantity) if row.degree == degree])

@@ -17,6 +17,7 @@ LABELS = {
     "resistance": "Resistance",
     "area_resistance": "Area-specific resistance",
     "electrode_advance": "Electrode advance",
+    "advance_volume": "Electrode advance times area",
     "crack_current": "Crack current",
     "crack_current_share": "Crack's share of the current",
     "capture_area": "Capture area",
