@@ -28,6 +28,8 @@ __all__ = ["Bars", "Comparison", "Report", "run_benchmark", "run_level", "verify
 HELD = 0.95
 #: Fewer bars than this are not judged together: one miss alone would be more than the share allows.
 ENOUGH = 20
+#: Stated over true error that only a true error near zero makes.
+LUCKY = 50
 #: An observed order below this share of the expected one fails; one well above is luck or cancellation, no fault.
 SLOW = 0.75
 TABLE_START, TABLE_END = "<!-- table: start -->", "<!-- table: end -->"
@@ -341,15 +343,28 @@ def write_tables(reports: Sequence[Report], folder: Path) -> list[Path]:
     table = folder / "TABLE.md"
     kept = table.read_text(encoding="utf-8") if table.is_file() else ""
     known = {path.parent.name for path in folder.glob("*/benchmark.yaml")} - {report.name for report in reports}
-    return [*written, atomic_text(table, _overview(reports, kept, known))]
+    readmes = [path.with_name("README.md") for path in folder.glob("*/benchmark.yaml")]
+    ratios = [r for path in readmes if path.is_file() for r in _ratios(path.read_text(encoding="utf-8"))]
+    return [*written, atomic_text(table, _overview(reports, kept, known, ratios))]
+
+
+def _ratios(text: str) -> list[float]:
+    """Stated over true error in the table of a benchmark's README."""
+    _, _, table = text.partition(TABLE_START)
+    rows = [line.strip("|").split("|") for line in table.partition(TABLE_END)[0].splitlines() if line.startswith("|")]
+    column = [name.strip() for name in rows[0]].index("stated/error") if rows else 0
+    return [float(row[column]) for row in rows[2:] if row[column].strip()]
 
 
 _BARS = "benchmark | stated bars | held | geometric mean of stated/error | over"
 _FIGURES = "benchmark | figure | finest level | error | stated | stated/error | order | expected"
 
 
-def _overview(reports: Sequence[Report], kept: str, known: set[str]) -> str:
-    """The two tables of all benchmarks; rows of those that did not run now are taken from the text so far."""
+def _overview(reports: Sequence[Report], kept: str, known: set[str], ratios: Sequence[float]) -> str:
+    """The two tables of all benchmarks; rows of those that did not run now are taken from the text so far.
+
+    ``ratios`` are those of stated to true error over all of them.
+    """
     bars: dict[str, list[str]] = {}
     figures: dict[str, list[str]] = {}
     for line in kept.splitlines():
@@ -378,10 +393,24 @@ def _overview(reports: Sequence[Report], kept: str, known: set[str]) -> str:
         *(line for name in sorted(bars) for line in bars[name]),
         _total([line for name in sorted(bars) for line in bars[name]]),
         "",
+        *_averages(ratios),
         *(f"| {_FIGURES} |", "|---" * (_FIGURES.count("|") + 1) + "|"),
         *(line for name in sorted(figures) for line in figures[name]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _averages(ratios: Sequence[float]) -> list[str]:
+    """One sentence on the averages of stated over true error, and an empty line; nothing without any."""
+    if not ratios:
+        return []
+    geometric, median, mean = statistics.geometric_mean(ratios), statistics.median(ratios), statistics.fmean(ratios)
+    lucky = sum(ratio > LUCKY for ratio in ratios)
+    return [
+        f"Stated over true error, all {len(ratios)}: geometric mean {geometric:.3g}, median {median:.3g}. The "
+        f"arithmetic mean, {mean:.3g}, is that of the {lucky} above {LUCKY}, whose true errors pass through zero.",
+        "",
+    ]
 
 
 def _total(rows: Sequence[str]) -> str:

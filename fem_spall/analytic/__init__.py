@@ -63,6 +63,7 @@ from fem_spall.analytic.cracks import (
 from fem_spall.analytic.discs import (
     disc_contact,
     disc_contact_current,
+    disc_contact_inner_mean,
     disc_contact_intensity,
     disc_contact_quantile,
     disc_contact_resistance,
@@ -175,6 +176,7 @@ FIGURES: dict[str, Callable[..., float]] = {
         cubic_spheres_area_resistance,
         cubic_spheres_conductivity,
         disc_contact_current,
+        disc_contact_inner_mean,
         disc_contact_intensity,
         disc_contact_quantile,
         disc_contact_resistance,

@@ -20,6 +20,7 @@ from fem_spall.analytic.signature import Centre, Conductivity, Field, Fraction, 
 __all__ = [
     "disc_contact",
     "disc_contact_current",
+    "disc_contact_inner_mean",
     "disc_contact_intensity",
     "disc_contact_quantile",
     "disc_contact_resistance",
@@ -69,6 +70,13 @@ def disc_contact_intensity(conductivity: Conductivity, potential: Potential, rad
     """Edge flux intensity of a disc contact, K_j = j̄ √(πa)/2 with the mean j̄ = I/(πa²), A m^-3/2."""
     mean = disc_contact_current(conductivity, potential, radius) / (math.pi * radius**2)
     return mean * math.sqrt(math.pi * radius) / 2
+
+
+def disc_contact_inner_mean(conductivity: Conductivity, potential: Potential, radius: Length, within: Length) -> float:
+    """Mean current density of a disc contact within ρ < b, j̄ (a²/b²)(1 − √(1 − b²/a²)), A m⁻²; half of j̄ for b → 0."""
+    share = (within / radius) ** 2
+    mean = disc_contact_current(conductivity, potential, radius) / (math.pi * radius**2)
+    return mean * (1 - math.sqrt(1 - share)) / share
 
 
 def disc_contact_quantile(share: Fraction) -> float:

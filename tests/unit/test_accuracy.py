@@ -153,6 +153,18 @@ def levels(values: list[float], sizes: list[float]) -> list[Level]:
     return [Level(round(h**-3), 0, {"x": v}) for h, v in zip(sizes, values, strict=True)]
 
 
+def test_the_moment_of_a_crack_is_the_advance() -> None:
+    """Bug: depths from the wrong face, or of the facets' nodes in another order."""
+    case = case_of(cracks=[CRACK | {"name": "sheet"}], electrodes=CLEAN)
+    e = Evaluation.of(case, solutions(block_mesh((4, 3, 4), sheet=(10.0, 25.0)), case)[1], NOWHERE)
+    moment = float((e.goal("moment") * e.flux.density).sum())
+    advance = e.metrics["electrode_advance"].value
+    assert advance is not None
+    assert advance > 0.1 * UM
+    assert moment / e.reference == pytest.approx(advance * e.cross_section, rel=1e-8)
+    assert "advance_volume" not in e.metrics
+
+
 def test_richardson_finds_the_order_and_the_error() -> None:
     sizes = [0.1, 0.06, 0.03]
     error, order = richardson("x", levels([1 + h**2 for h in sizes], sizes)) or (0.0, 0.0)

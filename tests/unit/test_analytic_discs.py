@@ -144,6 +144,17 @@ def test_resistance_to_a_confocal_shell(e: float, value: float) -> None:
     assert disc(shell) == pytest.approx(np.full(3, drop), rel=1e-9)
 
 
+@pytest.mark.parametrize("within", [0.3, 0.9])
+def test_mean_of_the_middle_of_a_contact(within: float) -> None:
+    # Catches: the area of the disc taken for that of its middle; half of the mean density in the limit.
+    from scipy.integrate import quad
+
+    mean = FIGURES["disc_contact_current"](3.0, 2.0, 1.0) / math.pi
+    own = quad(lambda r: mean / (2 * math.sqrt(1 - r**2)) * 2 * r / within**2, 0, within)[0]
+    assert FIGURES["disc_contact_inner_mean"](3.0, 2.0, 1.0, within) == pytest.approx(own, rel=1e-9)
+    assert FIGURES["disc_contact_inner_mean"](3.0, 2.0, 1.0, 1e-3) == pytest.approx(mean / 2, rel=1e-6)
+
+
 def test_insulating_penny() -> None:
     # Catches: a lithium disc in place of an insulator, half the jump taken for all of it, a wrong far dipole.
     inner, outer = ring(np.linspace(0, 0.99, 9)), ring(np.linspace(1.05, 4, 9))

@@ -67,6 +67,8 @@ def test_required_cases_are_declared() -> None:
     assert {"1", "2", "4", "5", "9", "12", "13", "14", "20", "36"} <= cases
     assert {"6", "6b", "10", "11", "15", "17", "23", "23b", "24", "27", "30", "35", "40", "43"} <= cases
     assert {"8", "19", "29", "32", "33", "34", "34b", "37"} <= cases
+    folders = {benchmark.name for benchmark in BENCHMARKS}
+    assert {"11_sphere_in_field", "33_primary_disc", "10_blade_free", "10b_blade_between_mirrors"} <= folders
 
 
 def test_every_benchmark_is_listed_and_stated() -> None:

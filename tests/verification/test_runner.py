@@ -91,6 +91,23 @@ def test_a_wrong_series_fails(tmp_path: Path, order: float, constant: float, imb
     assert [line for line in failures if line.startswith(sentence)]
 
 
+def test_ci_may_be_looser_but_not_the_finest_level(tmp_path: Path) -> None:
+    # Catches: the tolerance of the levels that CI affords taken for that of the finest one, or the other way round.
+    text = DECLARATION.replace("tolerance: 0.01\n", "tolerance: 1.0e-5\n    ci_tolerance: 0.01\n")
+    benchmark = declared(tmp_path, text)
+    assert run_benchmark(benchmark, "ci", runner=runner(2, 1e-4)).failures == []
+    failures = run_benchmark(benchmark, "all", runner=runner(2, 1e-4)).failures
+    assert failures == ["resistance: error 1.00e-04 exceeds 1.0e-05"]
+
+
+@pytest.mark.parametrize(("most", "fails"), [(20, False), (19, True)])
+def test_a_level_with_too_many_unknowns_fails(tmp_path: Path, most: int, fails: bool) -> None:
+    # Catches: an accuracy that comes by brute force where the benchmark promises it for few unknowns.
+    text = DECLARATION.replace("ci_levels: 2\n", f"ci_levels: 2\nmost_unknowns: {most}\n")
+    failures = run_benchmark(declared(tmp_path, text), runner=runner(2, 1e-4)).failures
+    assert failures == (["a level took 20 unknowns; the accuracy must come with 19 at most"] if fails else [])
+
+
 def test_a_bar_that_did_not_hold_is_noted_and_counted(tmp_path: Path) -> None:
     # Catches: error bars that nobody compares with true errors. The made-up runs state 1 % of their value.
     report = run_benchmark(declared(tmp_path), runner=runner(2, 1e-3))
@@ -212,6 +229,24 @@ def test_the_table_replaces_the_old_one_only(tmp_path: Path) -> None:
     assert text.endswith("tail\n")
     assert "old" not in text
     assert "| resistance | P2 | 4 |" in text
+
+
+def test_the_averages_are_of_all_readmes(tmp_path: Path) -> None:
+    # Catches: averages of what has just run only, or of another column.
+    rows = (
+        "| figure | stated/error | s |",
+        "|---|---|---|",
+        "| a | 2 | 7.5 |",
+        "| b |  | 7.5 |",
+        "| c | 1.0e+03 | 9 |",
+    )
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "benchmark.yaml").write_text(DECLARATION, encoding="utf-8")
+    (other / "README.md").write_text("\n".join([TABLE_START, *rows, TABLE_END]), encoding="utf-8")
+    write_tables([], tmp_path)
+    text = (tmp_path / "TABLE.md").read_text(encoding="utf-8")
+    assert "all 2: geometric mean 44.7, median 501. The arithmetic mean, 501, is that of the 1 above 50" in text
 
 
 def test_the_overview_keeps_what_did_not_run(tmp_path: Path) -> None:
