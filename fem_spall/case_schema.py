@@ -129,10 +129,10 @@ def root_part() -> Part:
 
 
 def resolve(part: Part) -> Part:
-    """Follow a reference, and step through 'this or nothing'."""
+    """Follow a reference, and step through 'this or nothing' and 'this or a word'."""
     if "$ref" in part:
         return resolve(root_part()["$defs"][part["$ref"].rpartition("/")[2]])
-    options = [option for option in part.get("anyOf", []) if option.get("type") != "null"]
+    options = [option for option in part.get("anyOf", []) if option.get("type") != "null" and "const" not in option]
     return resolve(options[0]) if len(options) == 1 else part
 
 

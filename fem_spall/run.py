@@ -92,12 +92,12 @@ def _demand_accuracy(record: dict[str, Any]) -> None:
     if accuracy is None or accuracy["met"] or not accuracy["required"]:
         return
     missed = [
-        f"{name} +- {over * accuracy['target']:.2%}" if over is not None else f"{name} has no error bar"
+        f"{name} +- {100 * over * accuracy['target']:.2g} %" if over is not None else f"{name} has no error bar"
         for name, over in accuracy["error_over_target"].items()
         if over is None or over > 1
     ]
     raise SolveError(
-        4, "accuracy", f"must reach {accuracy['target']:.2%}; got {', '.join(missed)}: {accuracy['stopped']}. "
+        4, "accuracy", f"must reach {100 * accuracy['target']:.2g} %; got {', '.join(missed)}: {accuracy['stopped']}. "
         "The result is complete all the same", "raise accuracy.max_cells or accuracy.target",
     )  # fmt: skip
 

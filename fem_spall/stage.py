@@ -289,10 +289,10 @@ def _level_record(accuracy: Accuracy, state: Solved) -> dict[str, Any]:
 
 def _progress_of(accuracy: Accuracy, state: Solved, outcome: Outcome) -> str:
     parts = [
-        f"{name} +- {value * accuracy.target:.2%}" if np.isfinite(value) else f"{name} not given yet"
+        f"{name} +- {100 * value * accuracy.target:.2g} %" if np.isfinite(value) else f"{name} not given yet"
         for name, value in outcome.shortfall.items()
     ]
-    return f"{state.level().cells:,} cells, {', '.join(parts)} (target {accuracy.target:.2%})"
+    return f"{state.level().cells:,} cells, {', '.join(parts)} (target {100 * accuracy.target:.2g} %)"
 
 
 def _geometry(case: Case, mesh: TaggedMesh) -> dict[str, float]:

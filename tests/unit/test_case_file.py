@@ -176,6 +176,7 @@ mesh: {size_min: 100 nm, size_max: 3 um, grading: "1.3", order: 1.5}
 solver: 2
 output: {fields: yes, report: 1}
 metrics: {averaging_lengths: 100 nm}
+accuracy: {target: 2 %, max_cells: 900, max_levels: 0, requird: true}
 """,
     )
     assert faults_of(path) == [
@@ -199,6 +200,10 @@ metrics: {averaging_lengths: 100 nm}
         "case.yaml:15:18: output.fields: must be true or false; got 'yes'. Write for instance 'true'",
         "case.yaml:15:31: output.report: must be true or false; got 1. Write for instance 'true'",
         "case.yaml:16:30: metrics.averaging_lengths: must be a list; got '100 nm'. Write for instance '[20 um]'",
+        "case.yaml:17:36: accuracy.max_cells: must be a whole number at least 1000; got 900. Write for instance '1000'",
+        "case.yaml:17:53: accuracy.max_levels: must be a whole number at least 1 and at most 20; got 0. Write for "
+        "instance '8'",
+        "case.yaml:17:56: accuracy.requird: there is no key 'requird' here. Did you mean 'required'?",
     ]
 
 
