@@ -52,6 +52,22 @@ static inline void residuals(const REAL f[3][4][W], REAL r[10][W])
     }
 }
 
+/* f = G m, at the vertices of each lane. */
+static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W], REAL f[3][4][W])
+{
+    LANES for (int l = 0; l < W; l++) {
+        REAL s0 = g[0][0][l] + g[0][1][l] + g[0][2][l] + g[0][3][l];
+        REAL s1 = g[1][0][l] + g[1][1][l] + g[1][2][l] + g[1][3][l];
+        REAL s2 = g[2][0][l] + g[2][1][l] + g[2][2][l] + g[2][3][l];
+        for (int v = 0; v < 4; v++) {
+            REAL m0 = s0 + g[0][v][l], m1 = s1 + g[1][v][l], m2 = s2 + g[2][v][l];
+            f[0][v][l] = geometry[l] * m0 + geometry[W + l] * m1 + geometry[2 * W + l] * m2;
+            f[1][v][l] = geometry[W + l] * m0 + geometry[3 * W + l] * m1 + geometry[4 * W + l] * m2;
+            f[2][v][l] = geometry[2 * W + l] * m0 + geometry[4 * W + l] * m1 + geometry[5 * W + l] * m2;
+        }
+    }
+}
+
 /* y += A x over straight-sided cells; geometry (batches, 6, W), zero where a cell is curved. */
 void stiffness(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict y)
 {
@@ -64,21 +80,30 @@ void stiffness(int64_t cells, const int32_t *unknowns, const REAL *geometry, con
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 10; k++) u[k][l] = x[at[10 * l + k]];
         gradients(u, g);
-        LANES for (int l = 0; l < W; l++) {
-            REAL s0 = g[0][0][l] + g[0][1][l] + g[0][2][l] + g[0][3][l];
-            REAL s1 = g[1][0][l] + g[1][1][l] + g[1][2][l] + g[1][3][l];
-            REAL s2 = g[2][0][l] + g[2][1][l] + g[2][2][l] + g[2][3][l];
-            for (int v = 0; v < 4; v++) {
-                REAL m0 = s0 + g[0][v][l], m1 = s1 + g[1][v][l], m2 = s2 + g[2][v][l];
-                f[0][v][l] = geometry[l] * m0 + geometry[W + l] * m1 + geometry[2 * W + l] * m2;
-                f[1][v][l] = geometry[W + l] * m0 + geometry[3 * W + l] * m1 + geometry[4 * W + l] * m2;
-                f[2][v][l] = geometry[2 * W + l] * m0 + geometry[4 * W + l] * m1 + geometry[5 * W + l] * m2;
-            }
-        }
+        conducted(geometry, g, f);
         residuals(f, u);
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 10; k++) y[at[10 * l + k]] += u[k][l];
     }
+}
+
+/* x.A x over straight-sided cells */
+double energy(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x)
+{
+    double sum = 0;
+    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
+        int count = cells - first < W ? (int)(cells - first) : W;
+        const int32_t *at = unknowns + 10 * first;
+        REAL u[10][W] __attribute__((aligned(64))) = {{0}}, g[3][4][W] __attribute__((aligned(64)));
+        REAL f[3][4][W] __attribute__((aligned(64)));
+        for (int l = 0; l < count; l++)
+            for (int k = 0; k < 10; k++) u[k][l] = x[at[10 * l + k]];
+        gradients(u, g);
+        conducted(geometry, g, f);
+        for (int i = 0; i < 12; i++)
+            for (int l = 0; l < W; l++) sum += (double)(g[i / 4][i % 4][l] * f[i / 4][i % 4][l]);
+    }
+    return sum;
 }
 
 /* y += A x over cells with stored matrices: upper triangles (cells, 55), row by row. */
@@ -100,42 +125,58 @@ void stored(int64_t cells, const int32_t *which, const int32_t *unknowns, const 
     }
 }
 
-/* Residuals of the unknowns on the four facets of each lane, elements of Crouzeix and Raviart: facet i has the function
-   1 - 3 lambda_i, so the matrix is nine times that of degree 1. */
-static inline void facet_residuals(int count, const int32_t *at, const REAL *g, const REAL *x, REAL r[4][W])
+/* Residuals of the four unknowns of each lane: degree 1 with factor 1; with factor 9 the elements of Crouzeix and Raviart,
+   whose facet i has the function 1 - 3 lambda_i.  Adds the products with the unknowns to ``energy`` unless it is null. */
+static inline void corner_residuals(int count, const int32_t *at, REAL factor, const REAL *g, const REAL *x,
+                                    REAL r[4][W], double *energy)
 {
-    REAL u[4][W] __attribute__((aligned(64))) = {{0}};
+    REAL u[4][W] __attribute__((aligned(64))) = {{0}}, sum[W];
     for (int l = 0; l < count; l++)
         for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
+    factor *= 20;
     LANES for (int l = 0; l < W; l++) {
-        REAL a = 180 * (u[1][l] - u[0][l]), b = 180 * (u[2][l] - u[0][l]), c = 180 * (u[3][l] - u[0][l]);
+        REAL a = factor * (u[1][l] - u[0][l]), b = factor * (u[2][l] - u[0][l]), c = factor * (u[3][l] - u[0][l]);
         r[1][l] = g[l] * a + g[W + l] * b + g[2 * W + l] * c;
         r[2][l] = g[W + l] * a + g[3 * W + l] * b + g[4 * W + l] * c;
         r[3][l] = g[2 * W + l] * a + g[4 * W + l] * b + g[5 * W + l] * c;
         r[0][l] = -(r[1][l] + r[2][l] + r[3][l]);
+        sum[l] = (a * r[1][l] + b * r[2][l] + c * r[3][l]) / factor;
     }
+    for (int l = 0; energy && l < W; l++) *energy += (double)sum[l];
 }
 
 /* y += A x with those elements on cells that are taken as straight-sided. */
-void facets(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict y)
+void corners(int64_t cells, REAL factor, const int32_t *unknowns, const REAL *geometry, const REAL *x,
+             REAL *restrict y)
 {
     for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
         int count = cells - first < W ? (int)(cells - first) : W;
         const int32_t *at = unknowns + 4 * first;
         REAL r[4][W] __attribute__((aligned(64)));
-        facet_residuals(count, at, geometry, x, r);
+        corner_residuals(count, at, factor, geometry, x, r, 0);
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 4; k++) y[at[4 * l + k]] += r[k][l];
     }
 }
 
-/* The same by cell: out (cells, 4). */
+/* x.A x of degree 1 */
+double corner_energy(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x)
+{
+    double energy = 0;
+    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
+        REAL r[4][W] __attribute__((aligned(64)));
+        corner_residuals(cells - first < W ? (int)(cells - first) : W, unknowns + 4 * first, 1, geometry, x, r, &energy);
+    }
+    return energy;
+}
+
+/* The residuals of Crouzeix and Raviart by cell: out (cells, 4). */
 void facet_values(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict out)
 {
     for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
         int count = cells - first < W ? (int)(cells - first) : W;
         REAL r[4][W] __attribute__((aligned(64)));
-        facet_residuals(count, unknowns + 4 * first, geometry, x, r);
+        corner_residuals(count, unknowns + 4 * first, 9, geometry, x, r, 0);
         for (int l = 0; l < count; l++)
             for (int k = 0; k < 4; k++) out[4 * (first + l) + k] = r[k][l];
     }
@@ -325,18 +366,29 @@ void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict
     }
 }
 
+/* The two unknowns of degree 1 whose mean each unknown of degree 2 takes: out (n, 2). */
+void parents(int64_t cells, const int32_t *ones, const int32_t *twos, int32_t *out)
+{
+    static const int ends[10][2] = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
+    for (int64_t c = 0; c < cells; c++)
+        for (int k = 0; k < 10; k++) {
+            out[2 * (int64_t)twos[10 * c + k]] = ones[4 * c + ends[k][0]];
+            out[2 * (int64_t)twos[10 * c + k] + 1] = ones[4 * c + ends[k][1]];
+        }
+}
+
 /* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3; zero where ``inverse`` is zero. */
-static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const double *coarse,
+static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *coarse,
                               REAL *restrict fine)
 {
     for (int64_t i = 0; i < n; i++, parent += count) {
-        double sum = coarse[parent[0]] + coarse[parent[1]];
+        REAL sum = coarse[parent[0]] + coarse[parent[1]];
         if (count == 3) sum += coarse[parent[2]];
-        fine[i] = inverse[i] != 0 ? (REAL)(sum * (1.0 / count)) : 0;
+        fine[i] = inverse[i] != 0 ? sum * (REAL)(1.0 / count) : 0;
     }
 }
 
-void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const double *coarse, REAL *fine)
+void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const REAL *coarse, REAL *fine)
 {
     if (count == 2)
         raise_from(n, 2, parent, inverse, coarse, fine);
@@ -344,20 +396,20 @@ void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse,
         raise_from(n, 3, parent, inverse, coarse, fine);
 }
 
-/* The transpose of it, of the residual r - w: added to ``coarse``. */
-static inline void lower_to(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *r,
-                            const REAL *w, double *coarse)
+/* The transpose of it, of the residual r -= w: added to ``coarse``. */
+static inline void lower_to(int64_t n, int count, const int32_t *parent, const REAL *inverse, REAL *restrict r,
+                            const REAL *w, REAL *restrict coarse)
 {
     for (int64_t i = 0; i < n; i++, parent += count) {
-        double part = inverse[i] != 0 ? (double)(r[i] - w[i]) * (1.0 / count) : 0;
+        const REAL rest = r[i] - w[i], part = inverse[i] != 0 ? rest * (REAL)(1.0 / count) : 0;
+        r[i] = rest;
         coarse[parent[0]] += part;
         coarse[parent[1]] += part;
         if (count == 3) coarse[parent[2]] += part;
     }
 }
 
-void lower(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const REAL *r, const REAL *w,
-           double *coarse)
+void lower(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, REAL *r, const REAL *w, REAL *coarse)
 {
     if (count == 2)
         lower_to(n, 2, parent, inverse, r, w, coarse);
@@ -402,4 +454,87 @@ void products(int64_t n, const float *z, const REAL *a, const REAL *b, double *o
 void direct(int64_t n, REAL beta, const float *z, REAL *restrict p)
 {
     LANES for (int64_t i = 0; i < n; i++) p[i] = (REAL)z[i] + beta * p[i];
+}
+
+/* A matrix by rows is kept in slices of W rows, padded with zeros to the longest of them, which only costs little where
+   the rows of a window are sorted by length: ``order`` (n) and ``starts`` (slices + 1), in columns of W entries. */
+#define WINDOW 256
+void slices(int64_t n, const int32_t *rows, int32_t *order, int32_t *starts)
+{
+    for (int64_t first = 0; first < n; first += WINDOW) {
+        const int32_t *row = rows + first;
+        const int32_t count = n - first < WINDOW ? (int32_t)(n - first) : WINDOW;
+        int32_t place[WINDOW + 2] = {0}; /* by falling length; longer ones than WINDOW as they come */
+        for (int32_t i = 0; i < count; i++) {
+            const int32_t length = row[i + 1] - row[i];
+            place[(length < WINDOW ? WINDOW - length : 0) + 1]++;
+        }
+        for (int k = 0; k <= WINDOW; k++) place[k + 1] += place[k];
+        for (int32_t i = 0; i < count; i++) {
+            const int32_t length = row[i + 1] - row[i];
+            order[first + place[length < WINDOW ? WINDOW - length : 0]++] = (int32_t)(first + i);
+        }
+    }
+    starts[0] = 0;
+    for (int64_t first = 0; first < n; first += W, starts++) {
+        int32_t longest = 0;
+        for (int64_t k = first; k < first + W && k < n; k++) {
+            const int32_t length = rows[order[k] + 1] - rows[order[k]];
+            longest = length > longest ? length : longest;
+        }
+        starts[1] = starts[0] + longest;
+    }
+}
+
+/* The entries of the slices: ``places`` and ``entries``, W starts[slices] of each. */
+void fill(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, const int32_t *order,
+          const int32_t *starts, int32_t *places, REAL *entries)
+{
+    for (int64_t first = 0; first < n; first += W, starts++)
+        for (int l = 0; l < W; l++) {
+            const int32_t row = first + l < n ? order[first + l] : -1, begin = row < 0 ? 0 : rows[row];
+            const int32_t length = row < 0 ? 0 : rows[row + 1] - begin;
+            for (int32_t j = 0; j < starts[1] - starts[0]; j++) {
+                const int64_t at = W * (int64_t)(starts[0] + j) + l;
+                places[at] = j < length ? columns[begin + j] : 0;
+                entries[at] = j < length ? values[begin + j] : 0;
+            }
+        }
+}
+
+static inline void slice(const int32_t *starts, const int32_t *columns, const REAL *values, const REAL *x, REAL sum[W])
+{
+    LANES for (int l = 0; l < W; l++) sum[l] = 0;
+    for (int64_t j = W * (int64_t)starts[0]; j < W * (int64_t)starts[1]; j += W)
+        LANES for (int l = 0; l < W; l++) sum[l] += values[j + l] * x[columns[j + l]];
+}
+
+/* y = a y + b A x */
+void times(int64_t n, const int32_t *order, const int32_t *starts, const int32_t *columns, const REAL *values, REAL a,
+           REAL b, const REAL *x, REAL *restrict y)
+{
+    for (int64_t first = 0; first < n; first += W, starts++) {
+        const int count = n - first < W ? (int)(n - first) : W;
+        REAL sum[W];
+        slice(starts, columns, values, x, sum);
+        for (int l = 0; l < count; l++) y[order[first + l]] = a * y[order[first + l]] + b * sum[l];
+    }
+}
+
+/* One step of its smoother: r -= A d; ahead = a d + b D r; x += ahead. */
+void polish(int64_t n, const int32_t *order, const int32_t *starts, const int32_t *columns, const REAL *values, REAL a,
+            REAL b, const REAL *inverse, const REAL *d, REAL *restrict r, REAL *restrict ahead, REAL *restrict x)
+{
+    for (int64_t first = 0; first < n; first += W, starts++) {
+        const int count = n - first < W ? (int)(n - first) : W;
+        REAL sum[W];
+        slice(starts, columns, values, d, sum);
+        for (int l = 0; l < count; l++) {
+            const int32_t i = order[first + l];
+            const REAL rest = r[i] - sum[l], step = a * d[i] + b * inverse[i] * rest;
+            r[i] = rest;
+            ahead[i] = step;
+            x[i] += step;
+        }
+    }
 }

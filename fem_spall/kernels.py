@@ -36,15 +36,22 @@ SIGNATURES = {
     "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",
-    "facets": "inrrr",
+    "corners": "iRnrrr",
+    "corner_energy": "inrr",
+    "energy": "inrr",
+    "parents": "innn",
     "facet_values": "inrrr",
     "facet_diagonal": "inrr",
-    "raise": "iinrdr",
-    "lower": "iinrrrd",
+    "raise": "iinrrr",
+    "lower": "iinrrrr",
     "advance": "iRrrrr",
     "products": "ifrrd",
     "dot": "irr",
     "direct": "iRfr",
+    "slices": "innn",
+    "fill": "innrnnnr",
+    "times": "innnrRRrr",
+    "polish": "innnrRRrrrrr",
 }
 SECONDS = 120
 
@@ -70,7 +77,7 @@ class Kernels:
         self._scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
         self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
         self._library = ctypes.CDLL(str(_built(real)))
-        for name in ("advance", "dot"):
+        for name in ("advance", "dot", "energy", "corner_energy"):
             getattr(self._library, name).restype = ctypes.c_double
 
     def __call__(self, name: str, *arguments: Any) -> float:

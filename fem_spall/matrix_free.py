@@ -5,8 +5,6 @@ with an interfacial resistance a small assembled matrix.  Conjugate gradients ru
 preconditioner, Chebyshev polynomials of the fourth kind on degree 2 and algebraic multigrid on degree 1, takes single
 precision on degree 2: it only has to be close.  Ranks own unknowns and cells; ghosts are exchanged before and after
 each product.
-
-Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023) e2518.
 """
 
 from __future__ import annotations
@@ -20,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
-from fem_spall.fenics import MPI, PETSc, basix, compile_form, dolfinx, ufl
+from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, Kernels, kernels
+from fem_spall.multigrid import conjugate_gradients, largest_eigenvalue, smoothing_steps
 
 __all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
 
@@ -34,10 +33,6 @@ QUADRATURE = 5
 CHUNK = 4096
 #: Degree of the smoothing polynomial for degree 2.
 SMOOTHING = 2
-#: Steps of Lanczos' method for the largest eigenvalue of the smoother, and the factor of safety on it.
-LANCZOS, SAFETY = 10, 1.1
-#: Vertices of the six edges of the reference tetrahedron, in basix's order.
-EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
 
 type Floats = NDArray[np.float64]
 
@@ -102,6 +97,19 @@ class Stiffness:
         y.scatter_reverse(dolfinx.la.InsertMode.add)
         self.products += 1
 
+    def energy(self, potential: Floats) -> float:
+        """Local part of φ·Aφ without surfaces, summed by cell, of local potentials."""
+        cells = self._double
+        total = cells.run("energy", self.cells, self.unknowns, cells.geometry, potential)
+        if self.curved.size:
+            own = potential[self.unknowns[self.curved]]
+            place = np.arange(own.size, dtype=np.int32).reshape(own.shape)
+            part = np.zeros(own.size)
+            every = np.arange(len(own), dtype=np.int32)
+            cells.run("stored", len(own), every, place, cells.matrices, np.ascontiguousarray(own.ravel()), part)
+            total += float(own.ravel() @ part)
+        return total
+
     def through(self, name: str, potential: Floats) -> Floats:
         """∫ β φ v ds over one surface for the owned unknowns, of local potentials; collective."""
         own, matrix = self.contact[name]
@@ -133,7 +141,7 @@ class Stiffness:
         """Local unknowns of a surface with a resistance, and the sum of the element matrices of this rank there."""
         space = self.problem.space
         form = self.problem.contact_term(name, ufl.TrialFunction(space), ufl.TestFunction(space))
-        own = dolfinx.fem.locate_dofs_topological(space, 2, self.problem.mesh.facets(name))
+        own = self.problem.on[name]
         whole = dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy(ghosted=True).tocsr()
         return own, whole[own][:, own]
 
@@ -158,7 +166,7 @@ def cell_geometry(problem: ConductionProblem, straight: float) -> tuple[Floats, 
     return geometry, np.nonzero(curved)[0].astype(np.int32)
 
 
-def vertex_matrix(problem: ConductionProblem, fixed: NDArray[np.int32]) -> Any:
+def vertex_matrix(problem: ConductionProblem, fixed: NDArray[np.int32], geometry: Floats) -> Any:
     """The matrix of degree 1 on straight-sided cells, on one rank, with unit rows at the fixed unknowns.
 
     It takes a seventh of the time of a pattern and forms, and has no zeros at the fixed columns.
@@ -171,7 +179,6 @@ def vertex_matrix(problem: ConductionProblem, fixed: NDArray[np.int32]) -> Any:
     around, columns = np.empty(4 * cells, dtype=np.int32), np.empty(n + 12 * cells, dtype=np.int32)
     values = np.empty(columns.size)
     work = start, around, place
-    geometry, _ = cell_geometry(problem, np.inf)
     kernels("double")("vertex_matrix", cells, n, unknowns, geometry, at_fixed, *work, rows, columns, values)
     count = int(rows[n])
     made: Any = PETSc.Mat()
@@ -206,12 +213,10 @@ def vertex_pairs(coarse: Any, fine: Any) -> NDArray[np.int32]:
 
     ``coarse`` and ``fine`` are the two spaces on one mesh.
     """
-    ones, twos = coarse.dofmap.list, fine.dofmap.list
     index_map = fine.dofmap.index_map
     pairs = np.zeros((index_map.size_local + index_map.num_ghosts, 2), dtype=np.int32)
-    pairs[twos[:, :4]] = ones[:, :, None]  # a vertex names itself twice
-    for edge, ends in enumerate(EDGES):
-        pairs[twos[:, 4 + edge]] = ones[:, ends]
+    ones, twos = coarse.dofmap.list, fine.dofmap.list
+    kernels("double")("parents", len(twos), ones, twos, pairs)  # a vertex names itself twice
     return pairs
 
 
@@ -226,7 +231,7 @@ class CoarseLevel:
 
     space: Any
     fixed: NDArray[np.int32]
-    correct: Callable[[Floats], Floats]
+    correct: Callable[[NDArray[Any]], NDArray[Any]]
     parents: NDArray[np.int32]
 
 
@@ -258,8 +263,8 @@ class TwoLevel:
         walls: dict[str, Floats], smoothing: int = SMOOTHING,
     ) -> None:  # fmt: skip
         self._a, self._fixed, self._coarse = stiffness, fixed, coarse
-        self._elimination, self._walls, self._smoothing = elimination, walls, smoothing
-        self._below = dolfinx.fem.Function(coarse.space)
+        self._elimination, self._walls = elimination, walls
+        self._below = dolfinx.la.vector(coarse.space.dofmap.index_map, 1, np.float32)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
         self._parents = coarse.parents[:n]
@@ -272,44 +277,21 @@ class TwoLevel:
         self._direction, self._product = stiffness.vector(), stiffness.vector()
         self._rest, self._z = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
         self._step, self._image = stiffness.vector(np.float32), stiffness.vector(np.float32)
-        self._run, self._run_single = kernels("double"), kernels("float")
-        self._largest = SAFETY * self._largest_eigenvalue()
+        self._run = kernels("float")
+        begin = np.random.default_rng(self._comm.rank).normal(size=n) * (inverse != 0)
+        if elimination is not None:
+            elimination.share(begin)
+        self._steps = smoothing_steps(smoothing, largest_eigenvalue(self._comm, inverse, begin, self._image_of))
 
     def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
-        """Return the owned unknowns and the number of iterations for the owned right-hand side; collective.
-
-        The residual falls below ``tolerance`` times the right-hand side, or ``most`` iterations are spent.
-        """
-        n, p, q = self._n, self._direction, self._product
-        p.array[:] = 0.0
-        q.array[:] = 0.0
-        rest = right.copy()
+        """As :func:`conjugate_gradients`."""
         if self._elimination is not None:
-            self._elimination.share(rest)
-        scale = np.sqrt(self._sum(self._run("dot", n, rest, rest)))
-        solution = np.zeros(n)
-        if start is not None:
-            p.array[:n] = start
-            self._multiply()
-            self._run("advance", n, 1.0, p.array, q.array, solution, rest)
-            p.array[:] = 0.0
-            q.array[:] = 0.0
-        size = np.sqrt(self._sum(self._run("dot", n, rest, rest)))
-        curvature, dots = 1.0, np.zeros(2)
-        for iteration in range(most):
-            if size <= tolerance * scale:
-                return solution, iteration
-            self._precondition(rest, size)
-            self._run("products", n, self._z, rest, q.array, dots)
-            descent, overlap = self._comm.allreduce(dots, op=MPI.SUM)
-            self._run("direct", n, -overlap / curvature, self._z, p.array)
-            self._multiply()
-            curvature = self._sum(self._run("dot", n, p.array, q.array))
-            size = np.sqrt(self._sum(self._run("advance", n, descent / curvature, p.array, q.array, solution, rest)))
-        return solution, most
-
-    def _sum(self, value: float) -> float:
-        return float(self._comm.allreduce(value, op=MPI.SUM))
+            right = right.copy()
+            self._elimination.share(right)
+        vectors = self._direction.array, self._product.array
+        return conjugate_gradients(
+            self._comm, vectors, self._multiply, self._precondition, right, start, tolerance, most
+        )  # fmt: skip
 
     def _apply(self, x: Any, y: Any) -> None:
         self._a.multiply(x, y)
@@ -321,58 +303,38 @@ class TwoLevel:
         self._apply(self._direction, self._product)
         self._product.array[self._fixed] = 0.0
 
-    def _precondition(self, residual: Floats, size: float) -> None:
-        """Z = B r/|r|: smooth, correct on degree 1, smooth."""
-        n, run, r, z = self._n, self._run_single, self._rest, self._z
+    def _image_of(self, p: Floats) -> Floats:
+        """Ap for the owned unknowns, in single precision."""
+        self._step.array[: self._n] = p
+        self._apply(self._step, self._image)
+        return np.asarray(self._image.array[: self._n], dtype=np.float64)
+
+    def _precondition(self, residual: Floats, size: float) -> NDArray[np.float32]:
+        """B r/|r|: smooth, correct on degree 1, smooth."""
+        n, run, r, z = self._n, self._run, self._rest, self._z
         d, w = self._step, self._image
-        steps = [((2 * i - 1) / (2 * i + 3), (8 * i + 4) / (2 * i + 3) / self._largest) for i in range(self._smoothing)]
+        (_, first), *others = self._steps
         np.multiply(residual, 1 / size, out=r, casting="same_kind")
-        run("begin", n, steps[0][1], self._inverse, r, d.array, z, 0)
-        for a, b in steps[1:]:
+        run("begin", n, first, self._inverse, r, d.array, z, 0)
+        for a, b in others:
             self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
         self._apply(d, w)
         self._correct(r, w, d)
         z += d.array[:n]
-        r -= w.array[:n]
-        for a, b in [(0.0, steps[0][1]), *steps[1:]]:
+        for a, b in self._steps:
             self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
+        return z
 
     def _correct(self, r: NDArray[np.float32], w: Any, d: Any) -> None:
-        """D = P B₁ Pᵀ(r − w)."""
-        below, count = self._below.x, self._parents.shape[1]
+        """R ← r − w; d ← P B₁ Pᵀr."""
+        below, count = self._below, self._parents.shape[1]
         below.array[:] = 0.0
-        self._run_single("lower", self._n, count, self._parents, self._inverse, r, w.array, below.array)
+        self._run("lower", self._n, count, self._parents, self._inverse, r, w.array, below.array)
         below.scatter_reverse(dolfinx.la.InsertMode.add)
         below.array[self._coarse.fixed] = 0.0
         owned = below.index_map.size_local
         below.array[:owned] = self._coarse.correct(below.array[:owned])
         below.scatter_forward()
-        self._run_single("raise", self._n, count, self._parents, self._inverse, below.array, d.array)
-
-    def _largest_eigenvalue(self) -> float:
-        """Largest eigenvalue of D⁻¹A on the free unknowns, by Lanczos' method in conjugate gradients."""
-        n, p, q = self._n, self._direction, self._product
-        free = self._inverse != 0
-        rest = np.random.default_rng(self._comm.rank).normal(size=n) * free
-        if self._elimination is not None:
-            self._elimination.share(rest)
-        p.array[:n] = rest * self._inverse
-        first = descent = self._sum(self._run("dot", n, rest, p.array))
-        diagonal, beside, before = [], [], 0.0
-        for _ in range(LANCZOS):
-            if descent <= 1e-20 * first:  # a mesh of a few unknowns
-                break
-            self._multiply()
-            length = descent / self._sum(self._run("dot", n, p.array, q.array))
-            diagonal.append(1 / length + before)
-            rest -= length * q.array[:n]
-            z = rest * self._inverse
-            ahead = self._sum(self._run("dot", n, rest, z))
-            beside.append(np.sqrt(ahead / descent) / length)
-            before = ahead / descent / length
-            p.array[:n] = z + ahead / descent * p.array[:n]
-            descent = ahead
-        matrix = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
-        return float(np.linalg.eigvalsh(matrix)[-1]) if diagonal else 1.0
+        self._run("raise", self._n, count, self._parents, self._inverse, below.array, d.array)

@@ -65,7 +65,8 @@ class _Stiffness:
         else:
             np.multiply(self._contact, x.array, out=y.array, casting="same_kind")
         geometry = self._geometry if double else self._single
-        kernels("double" if double else "float")("facets", self.cells, self.unknowns, geometry, x.array, y.array)
+        run = kernels("double" if double else "float")
+        run("corners", self.cells, 9.0, self.unknowns, geometry, x.array, y.array)
         y.scatter_reverse(dolfinx.la.InsertMode.add)
 
     def diagonal(self) -> Floats:

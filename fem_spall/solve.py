@@ -106,8 +106,8 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     problem, owned = system.problem, system.owned
     space, comm = problem.space, problem.mesh.comm
     scale = problem.current_scale
-    height = space.tabulate_dof_coordinates()[:owned, 2]
-    reaction = np.where(_on_conductors(problem)[:owned], system.reaction(phi), 0.0)
+    reaction, conductors = system.reaction(phi), _on_conductors(problem)[:owned]
+    reaction[~conductors] = 0.0
     by_surface = {name: system.through(name, phi, lithium.contact[name]) for name in problem.contact}
     fixed = reaction - sum(by_surface.values(), np.zeros(owned))
     vertex_space = system.coarse.problem.space if system.coarse is not None else space
@@ -120,7 +120,8 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     high = comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX)
     # From the middle of the potentials, since Σ R_i is zero: behind large resistances they are all nearly the same.
     swing = values - (low + high) / 2
-    sums = comm.allreduce(np.array([(reaction * swing).sum(), (reaction * height).sum()]))
+    on = np.nonzero(conductors)[0].astype(np.int32)
+    sums = comm.allreduce(np.array([reaction @ swing, reaction[on] @ system.points(on)[:, 2]]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
     if problem.cells is None:
         boundary = integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
@@ -133,7 +134,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     ]
     return Solution(
         system, phi, report, lithium, gathered,
-        bulk_power=integrate(problem.bulk(phi, phi), comm) * scale,
+        bulk_power=system.energy(phi) * scale,
         surface_power=-float(sums[0]) * scale,
         height_moment=float(sums[1]) * scale * problem.mesh.unit,
         boundary_moment=-boundary * scale * problem.mesh.unit,
@@ -151,7 +152,7 @@ def _on_conductors(problem: ConductionProblem) -> NDArray[np.bool_]:
     index_map = problem.space.dofmap.index_map
     on = np.zeros(index_map.size_local + index_map.num_ghosts, dtype=bool)
     for name in (*problem.fixed, *problem.contact):
-        on[dolfinx.fem.locate_dofs_topological(problem.space, 2, problem.mesh.facets(name))] = True
+        on[problem.on[name]] = True
     return on
 
 

@@ -14,21 +14,14 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
-from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, ufl
+from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
 from fem_spall.floating import Body, Elimination
-from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, vertex_matrix, vertex_pairs
+from fem_spall.kernels import kernels
+from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, cell_geometry, vertex_matrix, vertex_pairs
+from fem_spall.multigrid import Assembled
 
 __all__ = ["LithiumPotential", "SolveReport", "System"]
 
-#: GAMG as measured fastest for P1 conduction on tetrahedra: plain aggregation graph, two SSOR sweeps.
-GAMG = {
-    "pc_type": "gamg",
-    "pc_gamg_aggressive_square_graph": "false",
-    "mg_levels_ksp_type": "richardson",
-    "mg_levels_ksp_max_it": 2,
-    "mg_levels_pc_type": "sor",
-}
-UNPRECONDITIONED: Any = PETSc.KSP.NormType.UNPRECONDITIONED
 #: The solver iterates to this fraction of the asked residual, so that currents agree over any number of ranks.
 MARGIN = 1e-2
 MOST_ITERATIONS = 500
@@ -82,15 +75,14 @@ class System:
         space = problem.space
         self.owned = space.dofmap.index_map.size_local
         lifted = dolfinx.fem.Function(space)
-        dofs = []
+        at_fixed = np.zeros(len(lifted.x.array), dtype=bool)
         for name, values in problem.fixed.items():
             if name in problem.floating:
                 continue
-            own = dolfinx.fem.locate_dofs_topological(space, 2, problem.mesh.facets(name))
-            place = space.tabulate_dof_coordinates()[own]
-            lifted.x.array[own] = values(place.T)
-            dofs.append(own)
-        self.fixed = np.unique(np.concatenate(dofs)) if dofs else np.empty(0, dtype=np.int32)
+            own = problem.on[name]
+            lifted.x.array[own] = values(self.points(own).T)
+            at_fixed[own] = True
+        self.fixed = np.nonzero(at_fixed)[0].astype(np.int32)
         lifted.x.scatter_forward()
         contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
         self.given = LithiumPotential(lifted, contact, current=problem.imposed)
@@ -108,7 +100,8 @@ class System:
     def matrix(self) -> Any:
         """The matrix for the unknowns that are left, with unit rows at the fixed ones."""
         problem = self.problem
-        matrix = vertex_matrix(problem, self.fixed) if self._plain else self._matrix_of_forms()
+        plain = self._straight and not problem.contact and problem.mesh.comm.size == 1
+        matrix = vertex_matrix(problem, self.fixed, self._geometry) if plain else self._matrix_of_forms()
         if self.elimination is not None:
             matrix = matrix.ptap(self.elimination.transfer)
             if self._walls:
@@ -116,12 +109,25 @@ class System:
         matrix.setOption(PETSc.Mat.Option.SPD, True)
         return matrix
 
-    @property
-    def _plain(self) -> bool:
-        """Whether the matrix is that of straight-sided cells of degree 1 on one rank, with nothing on the surfaces."""
-        problem = self.problem
-        straight = problem.degree == 1 and problem.mesh.mesh.geometry.dofmaps[0].shape[1] == 4
-        return straight and not problem.contact and problem.mesh.comm.size == 1
+    @cached_property
+    def _straight(self) -> bool:
+        """Whether the system is of degree 1 on straight-sided cells, where six numbers a cell are all of the matrix."""
+        return self.problem.degree == 1 and self.problem.mesh.mesh.geometry.dofmaps[0].shape[1] == 4
+
+    @cached_property
+    def _geometry(self) -> Floats:
+        return cell_geometry(self.problem, np.inf)[0]
+
+    @cached_property
+    def _points(self) -> Floats:
+        return np.asarray(self.problem.space.tabulate_dof_coordinates())
+
+    def points(self, unknowns: NDArray[np.int32]) -> Floats:
+        """Points of some local unknowns, mesh units, (k, 3) float."""
+        if self.coarse is None or self.problem.mesh.mesh.geometry.dofmaps[0].shape[1] != 4:
+            return self._points[unknowns]
+        ends = self._pairs[unknowns].T
+        return (self.coarse.points(ends[0]) + self.coarse.points(ends[1])) / 2
 
     def _matrix_of_forms(self) -> Any:
         problem, space = self.problem, self.problem.space
@@ -144,7 +150,7 @@ class System:
         if self.coarse is None:
             return linear
         result = dolfinx.fem.Function(self.problem.space)
-        result.x.array[:] = linear.x.array[self._pairs].mean(axis=1)
+        result.x.array[:] = 0.5 * (linear.x.array[self._pairs[:, 0]] + linear.x.array[self._pairs[:, 1]])
         return result
 
     def lowered(self, values: Floats) -> Floats:
@@ -163,11 +169,27 @@ class System:
         swing, comm = phi.copy(), self.problem.mesh.comm
         total, count = comm.allreduce(np.array([phi.x.array[: self.owned].sum(), float(self.owned)]))
         swing.x.array[:] -= total / count
-        if self.stiffness is None:
+        if self.stiffness is None and not self._straight:
             return self._assembled(-self.problem.bulk(swing, ufl.TestFunction(self.problem.space)))
-        result = self.stiffness.vector()
-        self.stiffness.multiply(swing.x, result, contact=False)
+        result = dolfinx.la.vector(self.problem.space.dofmap.index_map, 1)
+        if self.stiffness is not None:
+            self.stiffness.multiply(swing.x, result, contact=False)
+        else:
+            cells = self.problem.space.dofmap.list
+            kernels("double")("corners", len(cells), 1.0, cells, self._geometry, swing.x.array, result.array)
+            result.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(-result.array[: self.owned])
+
+    def energy(self, phi: Any) -> float:
+        """∫ σ|∇φ|² dx, summed by cell; collective."""
+        if self.stiffness is not None:
+            own = self.stiffness.energy(phi.x.array)
+        elif self._straight:
+            cells = self.problem.space.dofmap.list
+            own = kernels("double")("corner_energy", len(cells), cells, self._geometry, phi.x.array)
+        else:
+            return integrate(self.problem.bulk(phi, phi), self.problem.mesh.comm)
+        return float(self.problem.mesh.comm.allreduce(own))
 
     def through(self, name: str, phi: Any, potential: Any) -> Floats:
         """∫ (φ − φ_Li) v / R ds over one surface for the owned unknowns; collective.
@@ -340,15 +362,15 @@ class System:
         return self.fixed[self.fixed < self.owned]
 
     @cached_property
-    def _solver(self) -> _Assembled | TwoLevel:
+    def _solver(self) -> Assembled | TwoLevel:
         if self.coarse is None or self.stiffness is None:
-            return _Assembled(self.matrix, self.elimination)
+            return Assembled(self.matrix, self.elimination)
         coarse = self.coarse.below(self._pairs)
         return TwoLevel(self.stiffness, self._owned_fixed, coarse, self.elimination, self._walls)
 
     def below(self, parents: NDArray[np.int32]) -> CoarseLevel:
         """The multigrid of degree 1 as the coarse level of a space with those ``parents``; of degree 1 only."""
-        assert isinstance(self._solver, _Assembled)
+        assert isinstance(self._solver, Assembled)
         return CoarseLevel(self.problem.space, self.fixed, self._solver.precondition, parents)
 
     def _norm(self, values: Floats) -> float:
@@ -371,66 +393,6 @@ class System:
         for name in self.problem.contact:
             result -= self.through(name, phi, lithium.contact.get(name, 0.0))
         return result
-
-
-class _Assembled:
-    """Conjugate gradients with algebraic multigrid for a matrix, of degree 1."""
-
-    def __init__(self, matrix: Any, elimination: Elimination | None) -> None:
-        self._elimination = elimination
-        self._ksp = PETSc.KSP().create(matrix.comm)
-        self._ksp.setOperators(matrix)
-        self._ksp.setType("cg")
-        self._ksp.setNormType(UNPRECONDITIONED)
-        _configured(self._ksp, GAMG, "p1_")
-        self._left, self._result = matrix.createVecs()
-
-    def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
-        """As :meth:`TwoLevel.solve`."""
-        ksp, e = self._ksp, self._elimination
-        ksp.setInitialGuessNonzero(start is not None)
-        ksp.setTolerances(rtol=tolerance, atol=1e-300, divtol=1e300, max_it=most)  # a start may be far off
-        if start is not None:
-            self._reduce(start if e is None else start / e.members, self._result)
-        self._reduce(right, self._left)
-        ksp.solve(self._left, self._result)
-        return self._expanded(), ksp.getIterationNumber()
-
-    def precondition(self, values: Floats) -> Floats:
-        """One step of the multigrid for a residual over the owned unknowns."""
-        self._reduce(values, self._left)
-        self._ksp.getPC().apply(self._left, self._result)
-        return self._expanded()
-
-    def _reduce(self, values: Floats, out: Any) -> None:
-        if self._elimination is None:
-            out.array[:] = values
-        else:
-            full: Any = values
-            vector = PETSc.Vec().createWithArray(full, comm=self._ksp.comm)
-            self._elimination.transfer.multTranspose(vector, out)
-
-    def _expanded(self) -> Floats:
-        if self._elimination is None:
-            return np.asarray(self._result.array)
-        full = self._elimination.transfer.createVecLeft()
-        self._elimination.transfer.mult(self._result, full)
-        return np.asarray(full.array)
-
-
-def _configured(ksp: Any, options: dict[str, Any], prefix: str) -> None:
-    """Set one solver up with options of its own and leave PETSc's option table as it was.
-
-    The levels of a multigrid read theirs when they are made, so that comes before the options are taken back.
-    """
-    table: Any = PETSc.Options()
-    ksp.setOptionsPrefix(prefix)
-    for key, value in options.items():
-        table[prefix + key] = value
-    ksp.setFromOptions()
-    ksp.setUp()
-    for key in options:
-        table.delValue(prefix + key)
 
 
 def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int32]) -> Elimination | None:

@@ -22,7 +22,7 @@ ALLOWED = 1.15
 #: Call of each kernel, and its instructions by cell or unknown in double and in single precision.
 COUNTS = {
     "stiffness": ("stiffness(CELLS, map, a, x, y)", CELLS, 167, 113),
-    "facets": ("facets(CELLS, map, a, x, y)", CELLS, 53, 46),
+    "corners": ("corners(CELLS, 9, map, a, x, y)", CELLS, 53, 46),
     "smooth": ("smooth(UNKNOWNS, 0.5, 0.25, a, x, y, z, b)", UNKNOWNS, 3.0, 1.5),
     "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y)", UNKNOWNS, 13, 14),
     "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 18, 19),
@@ -32,15 +32,15 @@ DRIVER = """
 #include <stdint.h>
 #include <stdlib.h>
 void stiffness(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
-void facets(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void corners(int64_t, REAL, const int32_t *, const REAL *, const REAL *, REAL *);
 void smooth(int64_t, REAL, REAL, const REAL *, const REAL *, REAL *, REAL *, REAL *);
-void raise(int64_t, int64_t, const int32_t *, const REAL *, const double *, REAL *);
-void lower(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, const REAL *, double *);
+void raise(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void lower(int64_t, int64_t, const int32_t *, const REAL *, REAL *, const REAL *, REAL *);
 double advance(int64_t, REAL, const REAL *, const REAL *, REAL *, REAL *);
 enum { CELLS = %d, UNKNOWNS = %d };
 static int32_t map[10 * CELLS];
 static REAL a[6 * CELLS + UNKNOWNS], b[UNKNOWNS], x[UNKNOWNS], y[UNKNOWNS], z[UNKNOWNS];
-static double coarse[UNKNOWNS];
+static REAL coarse[UNKNOWNS];
 int main(int count, char **words)
 {
     unsigned seed = 1;

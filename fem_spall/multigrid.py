@@ -1,0 +1,331 @@
+"""Conjugate gradients, and algebraic multigrid in single precision for the matrix of degree 1.
+
+PETSc's GAMG makes the levels, once; the cycle is our own: each level is kept in single precision in slices of rows
+(``kernels.c``) and smoothed by Chebyshev polynomials of the fourth kind, so that nothing in it depends on the order of
+the unknowns or on the number of ranks but the aggregates.  Every rank has the inverse of the coarsest.
+
+Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023) e2518.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.fenics import MPI, PETSc, dolfinx
+from fem_spall.floating import Elimination
+from fem_spall.kernels import LANES, kernels
+
+__all__ = ["Assembled", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
+
+#: How PETSc makes the levels; the smoothers it would use are not.
+GAMG = {
+    "pc_type": "gamg",
+    "pc_gamg_aggressive_coarsening": 0,
+    "pc_gamg_coarse_eq_limit": 400,
+    "mg_levels_ksp_type": "richardson",
+    "mg_levels_pc_type": "jacobi",
+}
+#: Degree of the smoothing polynomial.
+SMOOTHING = 2
+#: Steps of Lanczos' method for the largest eigenvalue of a smoother, and the factor of safety on it.
+LANCZOS, SAFETY = 10, 1.1
+
+type Floats = NDArray[np.float64]
+type Small = NDArray[np.float32]
+type Ints = NDArray[np.int32]
+type Rows = tuple[Ints, Ints, Floats]
+
+
+def smoothing_steps(degree: int, largest: float) -> list[tuple[float, float]]:
+    """Factors a, b by step of d ← a d + b D⁻¹r, for eigenvalues of D⁻¹A up to ``largest``."""
+    return [((2 * i - 1) / (2 * i + 3) if i else 0.0, (8 * i + 4) / (2 * i + 3) / largest) for i in range(degree)]
+
+
+def conjugate_gradients(
+    comm: Any, vectors: tuple[Floats, Floats], multiply: Callable[[], None],
+    precondition: Callable[[Floats, float], Small], right: Floats, start: Floats | None, tolerance: float, most: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Return the owned unknowns and the number of iterations for the owned right-hand side; collective.
+
+    ``multiply`` makes the second of the ``vectors``, whose owned entries come first, A times the first;
+    ``precondition`` takes a residual and its norm and gives B r/|r|.  B need not be quite symmetric or constant.  The
+    residual falls below ``tolerance`` times the right-hand side, or ``most`` iterations are spent.
+    """
+    run, n, rest = kernels("double"), len(right), right.copy()
+    direction, product = vectors
+
+    def total(value: float) -> float:
+        return float(comm.allreduce(value, op=MPI.SUM))
+
+    direction[:] = product[:] = 0.0
+    scale = np.sqrt(total(run("dot", n, rest, rest)))
+    solution = np.zeros(n)
+    if start is not None:
+        direction[:n] = start
+        multiply()
+        run("advance", n, 1.0, direction, product, solution, rest)
+        direction[:] = product[:] = 0.0
+    size = np.sqrt(total(run("dot", n, rest, rest)))
+    curvature, dots = 1.0, np.zeros(2)
+    for iteration in range(most):
+        if size <= tolerance * scale:
+            return solution, iteration
+        z = precondition(rest, size)
+        run("products", n, z, rest, product, dots)
+        descent, overlap = comm.allreduce(dots, op=MPI.SUM)
+        run("direct", n, -overlap / curvature, z, direction)
+        multiply()
+        curvature = total(run("dot", n, direction, product))
+        size = np.sqrt(total(run("advance", n, descent / curvature, direction, product, solution, rest)))
+    return solution, most
+
+
+def largest_eigenvalue(comm: Any, inverse: NDArray[Any], rest: Floats, multiply: Callable[[Floats], Floats]) -> float:
+    """Largest eigenvalue of D⁻¹A with a factor of safety, by Lanczos' method in conjugate gradients; collective.
+
+    ``inverse`` has 1/D by owned unknown, zero at the fixed ones, and ``rest`` what to begin with; both are of T'r.
+    """
+
+    def sum_of(one: Floats, two: Floats) -> float:
+        return float(comm.allreduce(float(one @ two), op=MPI.SUM))
+
+    p = rest * inverse
+    first = descent = sum_of(rest, p)
+    diagonal, beside, before = [], [], 0.0
+    for _ in range(LANCZOS):
+        if descent <= 1e-20 * first:  # a mesh of a few unknowns
+            break
+        q = multiply(p)
+        length = descent / sum_of(p, q)
+        diagonal.append(1 / length + before)
+        rest = rest - length * q
+        z = rest * inverse
+        ahead = sum_of(rest, z)
+        beside.append(np.sqrt(ahead / descent) / length)
+        before = ahead / descent / length
+        p = z + ahead / descent * p
+        descent = ahead
+    matrix = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+    return SAFETY * float(np.linalg.eigvalsh(matrix)[-1]) if diagonal else 1.0
+
+
+class _Sliced:
+    """A matrix in single precision, LANES rows at a time, each as long as the longest of them."""
+
+    def __init__(self, rows: Ints, columns: Ints, values: Floats) -> None:
+        self.n = n = len(rows) - 1
+        self._order, self._starts = np.empty(n, dtype=np.int32), np.empty(-(-n // LANES) + 1, dtype=np.int32)
+        run = kernels("float")
+        run("slices", n, rows, self._order, self._starts)
+        size = LANES * int(self._starts[-1])
+        self._columns, self._values = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
+        run("fill", n, rows, columns, values.astype(np.float32), self._order, self._starts, self._columns, self._values)
+        self._shape = n, self._order, self._starts, self._columns, self._values
+
+    def times(self, x: Small, a: float, b: float, y: Small) -> None:
+        """Y ← a y + b A x."""
+        kernels("float")("times", *self._shape, a, b, x, y)
+
+    def polish(self, a: float, b: float, inverse: Small, d: Small, r: Small, ahead: Small, x: Small) -> None:
+        """R ← r − A d; ahead ← a d + b D⁻¹r; x ← x + ahead."""
+        kernels("float")("polish", *self._shape, a, b, inverse, d, r, ahead, x)
+
+
+@dataclass
+class _Level:
+    """Matrix of a level, and the interpolation ``up`` from the next and its transpose; vectors have ghosts."""
+
+    matrix: _Sliced
+    up: _Sliced
+    down: _Sliced
+    inverse: Small  # 1/D of the owned unknowns
+    steps: list[tuple[float, float]]
+    rest: Any  # what the level is to solve for; scratch afterwards
+    found: Any
+    step: Any
+    ahead: Any
+
+
+class _Cycle:
+    """One V-cycle of algebraic multigrid for a PETSc matrix, in single precision."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._comm = matrix.comm.tompi4py()
+        maker = _configured(matrix)
+        count = maker.getMGLevels()
+        matrices = [maker.getMGSmoother(level).getOperators()[0] for level in reversed(range(count))]
+        matrices[0] = matrix
+        ups = [maker.getMGInterpolation(level) for level in reversed(range(1, count))]
+        self._levels: list[_Level] = []
+        spaces = [_columns(a, up) for a, up in zip(matrices, [None, *ups], strict=True)]
+        for i, up in enumerate(ups):
+            self._levels.append(self._level(matrices[i], up, spaces[i], spaces[i + 1]))
+        self._coarsest(matrices[-1], spaces[-1])
+        maker.destroy()
+
+    def _level(self, matrix: Any, up: Any, own: Any, below: Any) -> _Level:
+        local, weights, n = _local(matrix, own), _local(up, below), own.size_local
+        diagonal = matrix.getDiagonal().array
+        vectors = [dolfinx.la.vector(own, 1, np.float32) for _ in range(4)]
+        sliced = _Sliced(*local)
+        rest, image = vectors[:2]
+
+        def multiply(p: Floats) -> Floats:
+            rest.array[:n] = p
+            rest.scatter_forward()
+            sliced.times(rest.array, 0.0, 1.0, image.array)
+            return np.asarray(image.array[:n], dtype=np.float64)
+
+        begin = np.random.default_rng(self._comm.rank).normal(size=n)
+        largest = largest_eigenvalue(self._comm, 1 / diagonal, begin, multiply)
+        inverse = (1 / diagonal).astype(np.float32)
+        steps = smoothing_steps(SMOOTHING, largest)
+        down = _transposed(weights, below.size_local + below.num_ghosts)
+        return _Level(sliced, _Sliced(*weights), _Sliced(*down), inverse, steps, *vectors)
+
+    def _coarsest(self, matrix: Any, own: Any) -> None:
+        rows, columns, values = matrix.getValuesCSR()
+        begin, n = matrix.getOwnershipRange()[0], matrix.size[1]
+        whole = np.zeros((n, n))
+        whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
+        self._inverse = np.linalg.inv(self._comm.allreduce(whole))
+        self._last = dolfinx.la.vector(own, 1, np.float32)
+        self._place = slice(begin, begin + own.size_local)
+
+    def __call__(self, residual: NDArray[Any]) -> Small:
+        """An approximate solution for the owned residual, by owned unknown, until the next call."""
+        n = len(residual)
+        self._right(0).array[:n] = residual
+        self._descend(0)
+        return np.asarray(self._found(0).array[:n])
+
+    def _right(self, number: int) -> Any:
+        return self._levels[number].rest if number < len(self._levels) else self._last
+
+    def _found(self, number: int) -> Any:
+        return self._levels[number].found if number < len(self._levels) else self._last
+
+    def _descend(self, number: int) -> None:
+        if number == len(self._levels):
+            n = self._place.stop - self._place.start
+            whole = np.concatenate(self._comm.allgather(self._last.array[:n]))
+            self._last.array[:n] = self._inverse[self._place] @ whole
+            return
+        level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
+        rest, x, n = level.rest.array, level.found.array, level.matrix.n
+        (_, first), *others = level.steps
+        kernels("float")("begin", n, first, level.inverse, rest, level.step.array, x, 0)
+        self._smooth(level, others)
+        level.step.scatter_forward()
+        level.matrix.times(level.step.array, 1.0, -1.0, rest)
+        level.down.times(rest, 0.0, 1.0, below.array)
+        below.scatter_reverse(dolfinx.la.InsertMode.add)
+        self._descend(number + 1)
+        found.scatter_forward()
+        level.up.times(found.array, 0.0, 1.0, level.step.array)
+        x[:n] += level.step.array[:n]
+        self._smooth(level, level.steps)
+
+    def _smooth(self, level: _Level, steps: list[tuple[float, float]]) -> None:
+        for a, b in steps:
+            level.step.scatter_forward()
+            level.matrix.polish(
+                a, b, level.inverse, level.step.array, level.rest.array, level.ahead.array, level.found.array
+            )
+            level.step, level.ahead = level.ahead, level.step
+
+
+def _columns(matrix: Any, up: Any) -> Any:
+    """The index map of a level: its rows, and as ghosts all columns of its matrix and of the interpolation from it."""
+    comm, (begin, end) = matrix.comm.tompi4py(), matrix.getOwnershipRange()
+    if comm.size == 1:
+        return dolfinx.common.IndexMap(comm, end - begin)
+    used = [other.getValuesCSR()[1] for other in (matrix, up) if other is not None]
+    ghosts = np.unique(np.concatenate(used)).astype(np.int64)
+    ghosts = ghosts[(ghosts < begin) | (ghosts >= end)]
+    owners = np.searchsorted(matrix.getOwnershipRanges(), ghosts, side="right") - 1
+    return dolfinx.common.IndexMap(comm, end - begin, ghosts, owners.astype(np.int32), 1)
+
+
+def _local(matrix: Any, columns: Any) -> Rows:
+    """The rows of this rank, columns by local number."""
+    rows, places, values = matrix.getValuesCSR()
+    own = columns.size_local
+    if columns.num_ghosts or columns.local_range[0]:
+        begin, end = columns.local_range
+        outside = (places < begin) | (places >= end)
+        numbers = places - begin
+        numbers[outside] = own + np.searchsorted(columns.ghosts, places[outside])
+        places = numbers
+    return rows, places, values
+
+
+def _transposed(matrix: Rows, columns: int) -> Rows:
+    rows, places, values = matrix
+    order = np.argsort(places, kind="stable")
+    starts = np.zeros(columns + 1, dtype=np.int32)
+    np.cumsum(np.bincount(places, minlength=columns), out=starts[1:])
+    return starts, np.repeat(np.arange(len(rows) - 1, dtype=np.int32), np.diff(rows))[order], values[order]
+
+
+def _configured(matrix: Any) -> Any:
+    """The levels of a matrix by PETSc, whose option table is left as it was."""
+    table: Any = PETSc.Options()
+    prefix = "p1_"
+    maker: Any = PETSc.PC().create(matrix.comm)
+    maker.setOperators(matrix)
+    maker.setOptionsPrefix(prefix)
+    for key, value in GAMG.items():
+        table[prefix + key] = value
+    maker.setFromOptions()
+    maker.setUp()
+    for key in GAMG:
+        table.delValue(prefix + key)
+    return maker
+
+
+class Assembled:
+    """Conjugate gradients with algebraic multigrid for a matrix, of degree 1."""
+
+    def __init__(self, matrix: Any, elimination: Elimination | None) -> None:
+        self._matrix, self._elimination = matrix, elimination
+        self._comm = matrix.comm.tompi4py()
+        self._cycle = _Cycle(matrix)
+        self._direction, self._product = matrix.createVecs()
+
+    def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
+        """As :func:`conjugate_gradients`."""
+        e, p, q = self._elimination, self._direction, self._product
+        if start is not None:
+            start = self._reduced(start if e is None else start / e.members)
+        found, iterations = conjugate_gradients(
+            self._comm, (p.array, q.array), lambda: self._matrix.mult(p, q),
+            lambda rest, size: self._cycle(rest / size), self._reduced(right), start, tolerance, most,
+        )  # fmt: skip
+        return self._expanded(found), iterations
+
+    def precondition(self, values: NDArray[Any]) -> NDArray[Any]:
+        """One step of the multigrid for a residual over the owned unknowns."""
+        return self._expanded(self._cycle(self._reduced(values)))
+
+    def _reduced(self, values: NDArray[Any]) -> NDArray[Any]:
+        """T'r: sums over the members of bodies."""
+        if self._elimination is None:
+            return values
+        full: Any = np.asarray(values, dtype=np.float64)
+        result = self._matrix.createVecLeft()
+        self._elimination.transfer.multTranspose(PETSc.Vec().createWithArray(full, comm=self._matrix.comm), result)
+        return np.asarray(result.array)
+
+    def _expanded(self, values: NDArray[Any]) -> NDArray[Any]:
+        if self._elimination is None:
+            return values
+        reduced: Any = np.asarray(values, dtype=np.float64)
+        full = self._elimination.transfer.createVecLeft()
+        self._elimination.transfer.mult(PETSc.Vec().createWithArray(reduced, comm=self._matrix.comm), full)
+        return np.asarray(full.array)
