@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ petsc4py.init(["fem-spall", "-skip_petscrc", "-no_signal_handler"])
 import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
 import dolfinx.fem.petsc  # noqa: E402
+import numpy as np  # noqa: E402
 import ufl  # noqa: E402
 from ffcx.options import FFCX_DEFAULT_OPTIONS  # noqa: E402
 from petsc4py import PETSc  # noqa: E402
@@ -29,6 +31,9 @@ from petsc4py import PETSc  # noqa: E402
 from fem_spall.kernels import cache_folder  # noqa: E402
 
 __all__ = ["MPI", "PETSc", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache", "integrate", "ufl"]
+
+#: Cells of one form when a functional is assembled.
+CELLS_AT_ONCE = 1 << 18
 
 
 def form_cache() -> Path:
@@ -86,5 +91,20 @@ def compile_expression(expression: Any, points: Any) -> Any:
 
 def integrate(form: Any, comm: Any) -> float:
     """Value of a functional over the whole mesh: the one place that assembles a scalar and sums over ranks."""
-    local = dolfinx.fem.assemble_scalar(compile_form(form))
+    local = sum(dolfinx.fem.assemble_scalar(part) for part in _parts(form, comm))
     return float(comm.allreduce(local, op=MPI.SUM))
+
+
+def _parts(form: Any, comm: Any) -> Iterator[Any]:
+    """A functional as compiled forms over so many cells each: assembly gathers coefficients of all cells of a form."""
+    if {integral.integral_type() for integral in form.integrals()} != {"cell"}:
+        yield compile_form(form)
+        return
+    numbered = ufl.Form([integral.reconstruct(subdomain_id=0) for integral in form.integrals()])
+    compiled = dolfinx.fem.compile_form(comm, numbered, _compiler_options(), _jit_options())
+    mesh = dolfinx.mesh.Mesh(form.ufl_domain().ufl_cargo(), form.ufl_domain())
+    given = {each: each for each in (*form.coefficients(), *form.constants())}
+    count = mesh.topology.index_map(mesh.topology.dim).size_local
+    for first in range(0, count, CELLS_AT_ONCE):
+        cells = np.arange(first, min(first + CELLS_AT_ONCE, count), dtype=np.int32)
+        yield dolfinx.fem.create_form(compiled, [], mesh, {dolfinx.fem.IntegralType.cell: [(0, cells)]}, given, given)

@@ -165,14 +165,14 @@ def _run(
     clock = time.perf_counter()
     progress.stage("mesh", f"{case.mesh.size_min * 1e6:g} to {case.mesh.size_max * 1e6:g} um")
     with tempfile.TemporaryDirectory(prefix="fem-spall-", ignore_cleanup_errors=True) as scratch:
-        arrays = mesh_in_child(case, surfaces, Path(scratch))
+        made = [mesh_in_child(case, surfaces, Path(scratch))]
         seconds["mesh"] = time.perf_counter() - clock
-        write_mesh(arrays, result.path)
+        write_mesh(made[0], result.path)
 
         def solve() -> dict[str, Any]:
-            return _solve(case, arrays, result, Path(scratch), ranks, progress)
+            return _solve(case, made, result, Path(scratch), ranks, progress)
 
-        record = kept_solution(case, arrays, ranks, result.path, solve)
+        record = kept_solution(case, made[0].identity, ranks, result.path, solve)
     seconds |= {"solve": 0.0, "adapt": 0.0} | record.pop("seconds")
 
     clock = time.perf_counter()
@@ -218,17 +218,18 @@ def _self_contained(case: Case, result: ResultFolder) -> Case:
 
 
 def _solve(
-    case: Case, arrays: MeshArrays, result: ResultFolder, scratch: Path, ranks: int, progress: Progress
+    case: Case, made: list[MeshArrays], result: ResultFolder, scratch: Path, ranks: int, progress: Progress
 ) -> dict[str, Any]:
+    """The record of a solve on the one mesh of a list, which is taken out of it so that nothing else holds it."""
     if ranks == 1:
         from fem_spall.fenics import MPI
         from fem_spall.stage import solve_stage
 
-        record = solve_stage(case, arrays, MPI.COMM_SELF, result.path, progress)
+        record = solve_stage(case, made.pop(), MPI.COMM_SELF, result.path, progress)
         assert record is not None
         return record
     progress.stage("solve", f"{ranks} MPI ranks")
-    arrays.save(scratch / "mesh.npz")
+    made.pop().save(scratch / "mesh.npz")
     job = {"case": case.model_dump(mode="json"), "result": str(result.path.resolve())}
     (scratch / "job.json").write_text(json.dumps(job))
     # MPI start-up, without PATH: the launcher that belongs to this interpreter.

@@ -10,7 +10,6 @@ import numpy as np
 
 from fem_spall.case import Case
 from fem_spall.case_file import input_hashes
-from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.output.files import atomic_bytes
 from fem_spall.reuse import Arrays, as_bytes, as_json, key_of, reused
 
@@ -20,7 +19,7 @@ RECORD = "record"
 
 
 def kept_solution(
-    case: Case, arrays: MeshArrays, ranks: int, folder: Path, solve: Callable[[], dict[str, Any]]
+    case: Case, mesh: str, ranks: int, folder: Path, solve: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the record of a solve on a mesh, its files written into the folder: kept from before, or made now.
 
@@ -28,8 +27,8 @@ def kept_solution(
     ----------
     case : Case
         What is solved; its name, pictures and report do not matter, nor where its files lie.
-    arrays : MeshArrays
-        The mesh.
+    mesh : str
+        Identity of the mesh.
     ranks : int
         MPI ranks, which change the last digits.
     folder : Path
@@ -46,7 +45,7 @@ def kept_solution(
         for region in plain["regions"]:
             region.pop("file", None)
         plain["electrolyte"]["conductivity"].pop("file", None)
-        return key_of([plain, ranks, input_hashes(case.electrolyte)], *arrays.pack().values())
+        return key_of([plain, ranks, input_hashes(case.electrolyte), mesh])
 
     def pack(record: dict[str, Any]) -> Arrays:
         after = _listing(folder)

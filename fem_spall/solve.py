@@ -6,7 +6,6 @@ positive), never an integral of grad φ·n: the latter converges at half the rat
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +105,9 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     problem, owned = system.problem, system.owned
     space, comm = problem.space, problem.mesh.comm
     scale = problem.current_scale
-    reaction, conductors = system.reaction(phi), _on_conductors(problem)[:owned]
-    reaction[~conductors] = 0.0
+    on = np.flatnonzero(_on_conductors(problem)[:owned]).astype(np.int32)
+    reaction = np.zeros(owned)
+    reaction[on] = system.reaction(phi)[on]
     by_surface = {name: system.through(name, phi, lithium.contact[name]) for name in problem.contact}
     fixed = reaction - sum(by_surface.values(), np.zeros(owned))
     vertex_space = system.coarse.problem.space if system.coarse is not None else space
@@ -119,9 +119,8 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     low = comm.allreduce(float(values.min(initial=np.inf)), op=MPI.MIN)
     high = comm.allreduce(float(values.max(initial=-np.inf)), op=MPI.MAX)
     # From the middle of the potentials, since Σ R_i is zero: behind large resistances they are all nearly the same.
-    swing = values - (low + high) / 2
-    on = np.nonzero(conductors)[0].astype(np.int32)
-    sums = comm.allreduce(np.array([reaction @ swing, reaction[on] @ system.points(on)[:, 2]]))
+    swing = values[on] - (low + high) / 2
+    sums = comm.allreduce(np.array([reaction[on] @ swing, reaction[on] @ system.points(on)[:, 2]]))
     normal = ufl.FacetNormal(problem.mesh.mesh)
     if problem.cells is None:
         boundary = integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
@@ -184,8 +183,3 @@ def _input_vertex(problem: ConductionProblem, space: Any) -> NDArray[np.int64]:
     corners = problem.mesh.mesh.geometry.dofmaps[0][: len(cells), :4]
     number[cells.ravel()] = problem.mesh.input_vertex()[corners.ravel()]
     return number
-
-
-def peak_memory() -> int:
-    """Peak resident memory of this process, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -8,7 +8,6 @@ folder and leaves ``stage.json`` (or ``failure.json``, or after a bug ``tracebac
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import traceback
@@ -62,7 +61,7 @@ def solve_stage(
 ) -> dict[str, Any] | None:
     """Solve, evaluate and write the fields; return the record of it on rank 0, None elsewhere.
 
-    ``arrays`` is the mesh on rank 0 and None elsewhere; ``folder`` is the result folder.
+    ``arrays`` is the mesh on rank 0 and None elsewhere, for the caller to forget; ``folder`` is the result folder.
 
     Raises
     ------
@@ -73,21 +72,21 @@ def solve_stage(
     """
     watch = _Watch()
     progress.stage("mesh intake", f"{len(arrays.cells):,} cells" if arrays is not None else "")
-    mesh = distribute(arrays, comm)
+    meshes = [distribute(arrays, comm)]
+    del arrays  # its cells, as the caller keeps none
     watch.split("intake")
     progress.stage("solve", f"degree {case.solver.degree}")
-    first = solve(formulate(case, mesh, 1), case.solver.tolerance)
     foci: list[Focus] = []
-    places: list[dict[str, int]] = []
-    if case.mesh.refine_tips:
-        mesh, first, places = _resolve_lengths(case, mesh, first, foci, progress)
-    state = solved(case, mesh, first, [])
+    first, places = _resolve_lengths(case, meshes, foci, progress)
+    states = [solved(case, meshes.pop(), first, [])]
+    del first
     watch.split("solve")
     accuracy = None
     if case.accuracy is not None:
-        state, accuracy = _adapt(case, case.accuracy, state, foci, progress)
-    if state.mesh.arrays is not None and state.mesh.arrays is not arrays:
-        write_mesh(state.mesh.arrays, folder)
+        accuracy = _adapt(case, case.accuracy, states, foci, progress)
+    state = states.pop()
+    if state.mesh.arrays is not None and (places or (accuracy is not None and len(accuracy["levels"]) > 1)):
+        write_mesh(state.mesh.arrays.whole(), folder)
     geometry, volumes = _geometry(case, state.mesh), _crack_volumes(case, state.mesh)
     watch.split("adapt")
     progress.stage("figures of merit")
@@ -102,30 +101,40 @@ def solve_stage(
     if case.output.fields:
         progress.stage("fields")
         _write_fields(case, state, folder)
-    peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    if state.evaluation is None or record is None or peak is None:
+    watch.split("fields")
+    peaks = comm.gather(watch.peaks)
+    if state.evaluation is None or record is None or peaks is None:
         return None
     for name, text in (_tables(state.evaluation) | more.tables()).items():
         (folder / "figures").mkdir(exist_ok=True)
         atomic_text(folder / "figures" / f"{name}.csv", text)
-    watch.split("fields")
     record["seconds"] = watch.seconds
-    record["memory"] = {"solve_peak_bytes": sum(peak), "bytes_per_unknown": sum(peak) / record["mesh"]["dofs"]}
-    record["solve"]["bytes_per_unknown"] = sum(peak) / record["mesh"]["dofs"]
+    by_part = {name: sum(peak[name] for peak in peaks) for name in watch.peaks}
+    whole, unknowns = by_part["fields"], record["mesh"]["dofs"]
+    record["memory"] = {"solve_peak_bytes": whole, "bytes_per_unknown": whole / unknowns, "peak_bytes_after": by_part}
+    record["solve"]["bytes_per_unknown"] = whole / unknowns
     return record
 
 
 class _Watch:
-    """Seconds of each part of the stage."""
+    """Seconds of each part of the stage, and the peak of the process's resident memory at its end, bytes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.peaks: dict[str, int] = {}
         self._since = time.perf_counter()
 
     def split(self, name: str) -> None:
         """A part ends and the next begins."""
         now = time.perf_counter()
         self.seconds[name], self._since = now - self._since, now
+        self.peaks[name] = _peak()
+
+
+def _peak() -> int:
+    """Peak resident memory of this process, bytes; ``ru_maxrss`` also knows of the process it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 @dataclass(frozen=True)
@@ -208,15 +217,16 @@ def _posed_voltage(e: Evaluation | None) -> float | None:
 
 
 def _resolve_lengths(
-    case: Case, mesh: TaggedMesh, solution: Solution, foci: list[Focus], progress: Progress
-) -> tuple[TaggedMesh, Solution, list[dict[str, int]]]:
-    """Refine at the hottest places until the mesh carries the averaging lengths; a new mesh and solution.
+    case: Case, meshes: list[TaggedMesh], foci: list[Focus], progress: Progress
+) -> tuple[Solution, list[dict[str, int]]]:
+    """Solve with degree 1, refining at the hottest places until the mesh carries the averaging lengths, if asked to.
 
-    The places are added to ``foci``.
+    The one mesh of the list, which nobody else should hold, is replaced; the places are added to ``foci``.
     """
     levels: list[dict[str, int]] = []
-    for _ in range(REFINEMENTS):
-        finer, failure = None, None
+    solution = solve(formulate(case, meshes[0], 1), case.solver.tolerance)
+    for _ in range(REFINEMENTS if case.mesh.refine_tips else 0):
+        mesh, finer, failure = meshes[0], None, None
         if mesh.arrays is not None:
             new = _foci(case, solution)
             foci += new
@@ -224,16 +234,20 @@ def _resolve_lengths(
                 progress.stage("refine", "where the averaging lengths need it")
                 made = finer_mesh(case, mesh.arrays, foci, None, case.mesh.max_cells)
                 finer, failure = (None, made) if isinstance(made, str) else (made, None)
-        go_on, failure = mesh.comm.bcast((finer is not None, failure))
+        comm = mesh.comm
+        go_on, failure = comm.bcast((finer is not None, failure))
         if not go_on:
             if failure:
                 progress.note(failure)
             break
-        mesh = distribute(finer, mesh.comm)
-        solution = solve(formulate(case, mesh, 1), case.solver.tolerance)
         if finer is not None:
             levels.append({"cells": len(finer.cells), "places": sum(len(focus.centres) for focus in foci)})
-    return mesh, solution, levels
+        meshes.clear()
+        del mesh, solution  # before the next ones are made
+        meshes.append(distribute(finer, comm))
+        del finer
+        solution = solve(formulate(case, meshes[0], 1), case.solver.tolerance)
+    return solution, levels
 
 
 def _foci(case: Case, solution: Solution) -> list[Focus]:
@@ -250,10 +264,15 @@ def _foci(case: Case, solution: Solution) -> list[Focus]:
 
 
 def _adapt(
-    case: Case, accuracy: Accuracy, state: Solved, foci: list[Focus], progress: Progress
-) -> tuple[Solved, dict[str, Any] | None]:
-    """Refine until the targets are met or the cells are spent; the last level, and the record of all on rank 0."""
-    base = state.mesh.arrays
+    case: Case, accuracy: Accuracy, states: list[Solved], foci: list[Focus], progress: Progress
+) -> dict[str, Any] | None:
+    """Refine until the targets are met or the cells are spent; return the record of all levels on rank 0.
+
+    The one state of the list, which nobody else should hold, is replaced by that of the last level.
+    """
+    comm, base = states[0].mesh.comm, states[0].mesh.arrays
+    if base is not None:
+        base = base.whole()
     most = accuracy.max_cells or case.mesh.max_cells
     levels: list[dict[str, Any]] = []
     history: list[Level] = []
@@ -262,6 +281,7 @@ def _adapt(
     while True:
         finer = None
         if base is not None:
+            state = states[0]
             history.append(state.level())
             asked = outcome.growth if outcome is not None else 1.0
             outcome = next_level(case, accuracy, state, [level.cells for level in history], asked)
@@ -270,11 +290,15 @@ def _adapt(
             if outcome.sizes is not None:
                 made = finer_mesh(case, base, foci, outcome.sizes, most)
                 finer, outcome = (None, replace(outcome, stopped=made)) if isinstance(made, str) else (made, outcome)
-        if not state.mesh.comm.bcast(finer is not None):
+            del state
+        if not comm.bcast(finer is not None):
             break
-        mesh = distribute(finer, state.mesh.comm)
-        state = solved(case, mesh, solve(formulate(case, mesh, 1), case.solver.tolerance), history)
-    return state, None if outcome is None else record_of(accuracy, outcome, levels)
+        states.clear()  # before the next level is made
+        mesh = distribute(finer, comm)
+        del finer
+        states.append(solved(case, mesh, solve(formulate(case, mesh, 1), case.solver.tolerance), history))
+        del mesh
+    return None if outcome is None else record_of(accuracy, outcome, levels)
 
 
 def _level_record(accuracy: Accuracy, state: Solved) -> dict[str, Any]:
@@ -348,8 +372,9 @@ def main(folder: Path) -> None:
     comm = MPI.COMM_WORLD
     try:
         job = json.loads((folder / "job.json").read_text())
-        arrays = MeshArrays.load(folder / "mesh.npz") if comm.rank == 0 else None
-        record = solve_stage(Case.model_validate(job["case"]), arrays, comm, Path(job["result"]), Silent())
+        case, result = Case.model_validate(job["case"]), Path(job["result"])
+        mesh = [MeshArrays.load(folder / "mesh.npz") if comm.rank == 0 else None]
+        record = solve_stage(case, mesh.pop(), comm, result, Silent())
         if comm.rank == 0:
             (folder / "stage.json").write_text(json.dumps(record))
     except BaseException as error:

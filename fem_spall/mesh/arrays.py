@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,19 @@ class MeshArrays:
     def sha256(self) -> str:
         """Hash of all arrays, the identity of the mesh."""
         digest = hashlib.sha256()
-        for array in (self.points, self.cells, self.facets, self.tags):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.points, np.asarray(self.cells, dtype=np.int64), self.facets, self.tags):
+            digest.update(np.ascontiguousarray(array))
         return digest.hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything, names and report included."""
+        said = json.dumps([self.sha256, self.names, self.unit, self.info], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def whole(self) -> MeshArrays:
+        """The same with its cells in memory, where they are made whenever they are read (``TaggedMesh.arrays``)."""
+        return replace(self, cells=np.asarray(self.cells))
 
     def save(self, path: Path) -> None:
         """Write all arrays to an ``.npz`` file."""
@@ -78,7 +88,8 @@ class MeshArrays:
         """Everything as plain arrays, for one archive."""
         meta = json.dumps({"names": self.names, "unit": self.unit, "info": self.info})
         words = np.frombuffer(meta.encode(), dtype=np.uint8)
-        return {"points": self.points, "cells": self.cells, "facets": self.facets, "tags": self.tags, "meta": words}
+        cells = np.asarray(self.cells, dtype=np.int64)
+        return {"points": self.points, "cells": cells, "facets": self.facets, "tags": self.tags, "meta": words}
 
     @classmethod
     def unpack(cls, arrays: Mapping[str, NDArray[Any]]) -> MeshArrays:

@@ -21,7 +21,8 @@ class TaggedMesh:
     """A dolfinx mesh over all ranks, lengths in ``unit`` metres, with named facets.
 
     ``names`` maps surface names to the values of ``facet_tags``; ``arrays`` is the whole mesh as plain
-    arrays on rank 0 and None elsewhere; ``sheets`` are the surfaces with electrolyte on both sides.
+    arrays on rank 0 and None elsewhere, in serial with cells that are made whenever they are read; ``sheets`` are the
+    surfaces with electrolyte on both sides.
     """
 
     mesh: Any
@@ -104,22 +105,53 @@ def _pieces(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
 def distribute(arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
     """Return the mesh on all ranks of ``comm``; ``arrays`` is given on rank 0 only.
 
-    Facets are found again by the sorted node numbers of their corners, never by coordinates.
+    Facets are found again by the sorted node numbers of their corners, never by coordinates.  Of the arrays the cells
+    are not kept: a caller that keeps none either has one mesh in memory.
     """
     order, names, unit = comm.bcast((arrays.order, arrays.names, arrays.unit) if arrays is not None else None)
     element = basix.ufl.element("Lagrange", "tetrahedron", order, shape=(3,))
     nodes = 4 if order == 1 else 10
+    permutation = dolfinx.io.gmsh.cell_perm_array(dolfinx.mesh.CellType.tetrahedron, nodes)
+    cells, points = np.empty((0, nodes), dtype=np.int64), np.empty((0, 3))
     if arrays is not None:
-        permutation = dolfinx.io.gmsh.cell_perm_array(dolfinx.mesh.CellType.tetrahedron, nodes)
-        cells, points = np.ascontiguousarray(arrays.cells[:, permutation]), arrays.points
-    else:
-        cells, points = np.empty((0, nodes), dtype=np.int64), np.empty((0, 3))
+        # Straight cells are in the same order here and there.
+        cells = arrays.cells[:] if order == 1 else arrays.cells[:, permutation]
+        points = arrays.points
     partitioner = dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.none, 2)
-    mesh = dolfinx.mesh.create_mesh(comm, cells, element, points, partitioner)
+    mesh = dolfinx.mesh.create_mesh(comm, np.ascontiguousarray(cells, dtype=np.int64), element, points, partitioner)
+    del cells
     facets, tags = comm.bcast((arrays.facets[:, :3], arrays.tags) if arrays is not None else None)
     facet_tags = _find_facets(mesh, np.sort(facets, axis=1), tags)
+    if arrays is not None:
+        kept: Any = _Cells(mesh, permutation) if comm.size == 1 else arrays.cells[:].astype(np.int32)
+        arrays = replace(arrays, cells=kept)
     sheets = _sheets(mesh, facet_tags, names)
     return TaggedMesh(mesh, facet_tags, names, unit, arrays, sheets)
+
+
+class _Cells:
+    """Nodes of the cells as they were given, (m, 4 or 10) int64, made from the mesh of one rank whenever they are read.
+
+    An array to whoever reads it, so that rank 0 holds no second copy of the mesh.
+    """
+
+    def __init__(self, mesh: Any, permutation: NDArray[np.int64]) -> None:
+        self._mesh, self._permutation = mesh, permutation
+        self.shape = mesh.geometry.dofmaps[0].shape
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        cells = np.empty(self.shape, dtype=dtype or np.int64)
+        at = self._mesh.topology.original_cell_index
+        nodes, number = self._mesh.geometry.dofmaps[0], self._mesh.geometry.input_global_indices
+        for ours, theirs in enumerate(self._permutation):
+            cells[at, theirs] = number[nodes[:, ours]]
+        return cells
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.__array__()[key]
 
 
 def _find_facets(mesh: Any, wanted: NDArray[np.int64], tags: NDArray[np.int32]) -> Any:
@@ -127,19 +159,17 @@ def _find_facets(mesh: Any, wanted: NDArray[np.int64], tags: NDArray[np.int32]) 
     topology.create_entities(2)
     for pair in ((2, 0), (2, 3), (3, 0)):
         topology.create_connectivity(*pair)
-    cell_vertices = topology.connectivity(3, 0).array.reshape(-1, 4)
-    nodes = mesh.geometry.dofmaps[0][: len(cell_vertices), :4]
-    vertex_input = np.zeros(topology.index_map(0).size_local + topology.index_map(0).num_ghosts, dtype=np.int64)
-    vertex_input[cell_vertices.ravel()] = np.asarray(mesh.geometry.input_global_indices)[nodes.ravel()]
-    corners = np.sort(vertex_input[topology.connectivity(2, 0).array.reshape(-1, 3)], axis=1)
-    marked = np.zeros(int(max(wanted.max(initial=0), corners.max(initial=0))) + 1, dtype=bool)
+    number = _input_number(mesh)
+    marked = np.zeros(int(max(wanted.max(initial=0), number.max(initial=0))) + 1, dtype=bool)
     marked[wanted.ravel()] = True
-    candidates = np.nonzero(marked[corners].all(axis=1))[0]
+    ends = topology.connectivity(2, 0).array.reshape(-1, 3)
+    candidates = np.nonzero(marked[number][ends].all(axis=1))[0]
+    corners = np.sort(number[ends[candidates]], axis=1)
     # Rows as one comparable key each: sort the wanted ones, look the candidates up.
     kind = np.dtype([("a", np.int64), ("b", np.int64), ("c", np.int64)])
     keys = np.ascontiguousarray(wanted).view(kind).ravel()
     by_key = np.argsort(keys, order=("a", "b", "c"))
-    found = np.ascontiguousarray(corners[candidates]).view(kind).ravel()
+    found = np.ascontiguousarray(corners).view(kind).ravel()
     at = np.minimum(np.searchsorted(keys[by_key], found), max(len(keys) - 1, 0))
     hit = keys[by_key][at] == found if len(keys) else np.zeros(len(found), dtype=bool)
     local, values = candidates[hit].astype(np.int32), tags[by_key][at[hit]].astype(np.int32)
@@ -148,6 +178,16 @@ def _find_facets(mesh: Any, wanted: NDArray[np.int64], tags: NDArray[np.int32]) 
         raise MeshingError(50, "mesh", f"{missing} named facets were lost in distribution", "report this case")
     sorting = np.argsort(local)
     return dolfinx.mesh.meshtags(mesh, 2, local[sorting], values[sorting])
+
+
+def _input_number(mesh: Any) -> NDArray[np.int64]:
+    """Node number in the arrays of each local vertex."""
+    vertices = mesh.topology.index_map(0)
+    cells = mesh.topology.connectivity(3, 0).array.reshape(-1, 4)
+    nodes = np.empty(vertices.size_local + vertices.num_ghosts, dtype=np.int32)
+    for corner in range(4):
+        nodes[cells[:, corner]] = mesh.geometry.dofmaps[0][: len(cells), corner]
+    return np.asarray(mesh.geometry.input_global_indices)[nodes]
 
 
 def _owned_count(topology: Any, facets: NDArray[np.int32]) -> int:

@@ -15,6 +15,7 @@ __all__ = ["write_mesh", "write_msh"]
 
 # gmsh's element types: 3- and 6-node triangle, 4- and 10-node tetrahedron.
 _TYPES = {3: 2, 6: 9, 4: 4, 10: 11}
+_AT_ONCE = 1 << 18  # elements written
 
 
 def write_mesh(mesh: MeshArrays, folder: Path) -> None:
@@ -59,7 +60,8 @@ def write_msh(mesh: MeshArrays, path: Path) -> None:
         for dimension, tag, nodes in blocks:
             out.write(np.array([dimension, tag, _TYPES[nodes.shape[1]]], dtype=np.int32).tobytes())
             out.write(np.array([len(nodes)], dtype=np.uint64).tobytes())
-            out.write(_numbered(nodes, start).tobytes())
+            for first in range(0, len(nodes), _AT_ONCE):
+                out.write(_numbered(nodes[first : first + _AT_ONCE], start + first).tobytes())
             start += len(nodes)
         out.write(b"\n$EndElements\n")
 

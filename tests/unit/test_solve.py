@@ -436,7 +436,7 @@ def test_two_ranks_give_the_currents_of_one(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
     one = record_of(case, arrays, folders[1])
-    two = _solve(case, arrays, ResultFolder(folders[2], overwrite=False), folders[0], 2, Silent())
+    two = _solve(case, [arrays], ResultFolder(folders[2], overwrite=False), folders[0], 2, Silent())
     assert (one["solve"]["ranks"], two["solve"]["ranks"]) == (1, 2)
     for key, value in one["currents"].items():
         assert two["currents"][key] == pytest.approx(value, rel=1e-10, abs=1e-10 * one["currents"]["plating"]), key
@@ -453,7 +453,7 @@ def test_an_error_on_the_ranks_is_the_error_here(tmp_path: Path) -> None:
     case = case_of(cracks=[CRACK | {"name": "sheet", "interface": resistive(1)}])
     begin = time.monotonic()
     with pytest.raises(CaseError, match="crack sheet: a sheet without thickness can only have a fixed potential"):
-        _solve(case, block_mesh((4, 3, 4), sheet=(10.0, 25.0)), ResultFolder(tmp_path, overwrite=False), tmp_path, 2,
+        _solve(case, [block_mesh((4, 3, 4), sheet=(10.0, 25.0))], ResultFolder(tmp_path, overwrite=False), tmp_path, 2,
                Silent())  # fmt: skip
     assert time.monotonic() - begin < 60
 
@@ -463,4 +463,4 @@ def test_a_bug_on_one_rank_ends_all(tmp_path: Path) -> None:
     arrays = block_mesh()
     broken = replace(arrays, info={"remesher": "none"})  # rank 0 looks for the box, rank 1 waits for it
     with pytest.raises(SolveError, match="2 ranks: the parallel solve died, saying KeyError: 'box'; try --ranks 1"):
-        _solve(case_of(), broken, ResultFolder(tmp_path, overwrite=False), tmp_path, 2, Silent())
+        _solve(case_of(), [broken], ResultFolder(tmp_path, overwrite=False), tmp_path, 2, Silent())

@@ -48,7 +48,7 @@ def test_the_tip_of_a_hemisphere_on_one_rank_and_on_two(tmp_path: Path) -> None:
     assert one.value == pytest.approx(3 * J0, rel=0.02)
     assert one.place == pytest.approx((0, 0, 4 * UM), abs=1e-12)
     assert one.local_size == pytest.approx(1 * UM, rel=0.3)
-    two = _solve(case, arrays, ResultFolder(tmp_path, overwrite=False), tmp_path, 2, Silent())
+    two = _solve(case, [arrays], ResultFolder(tmp_path, overwrite=False), tmp_path, 2, Silent())
     assert two["metrics"]["fef_tip"]["value"] * J0 == pytest.approx(one.value, rel=1e-8)
     assert two["metrics"]["fef_tip"]["place_m"] == pytest.approx(one.place, abs=1e-15)
 
