@@ -20,6 +20,7 @@ from fem_spall.crack.stack_bodies import (
     drop_small,
     find_bodies,
     hanging_lithium,
+    phase_volumes,
     refuse_many_cells,
 )
 from fem_spall.crack.stack_coarse import coarsened, factors_for
@@ -237,22 +238,27 @@ def _surfaces(
     extend(image, block)
     join = stack.connectivity == 26
     islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume * math.prod(factors)
-    repairs: list[Repair] = []
+    source["connectivity"] = connectivity_of(image, block)
+    volumes = phase_volumes(image, block)
+    repairs = drop_small(image, block, islands, join)
     if factors == AS_THEY_ARE:
         hangs, apart = hanging_lithium(image, block, join)
         hanging = hangs.astype(np.float32) - apart
     else:
-        source["connectivity"] = connectivity_of(image, block)
-        repairs = drop_small(image, block, islands)
-        image, hanging, source["coarsening"] = coarsened(image, block, factors, join)
+        image, hanging = coarsened(image, block, factors, join)
         extend(image, block)
     bodies = find_bodies(
         image, block, join=join, islands=islands, most=stack.max_isolated, where=where, hanging=hanging
     )
     refuse_many_cells(bodies.numbers, image, block, cells, where)
     bodies = replace(bodies, repairs=(*repairs, *bodies.repairs))
+    taken = {
+        phase: sum(volume for part, volume in bodies.volumes.items() if (part == "void") == (phase == "void"))
+        for phase in volumes
+    }
     source = bodies.report | source | {
-        "islands_m3": islands, "connectivity_used": stack.connectivity,
+        "phase_volumes_m3": {phase: {"image": volumes[phase], "bodies": taken[phase]} for phase in volumes},
+        "coarsened": list(factors), "islands_m3": islands, "connectivity_used": stack.connectivity,
         "voxel_m": image.grid.voxel.tolist(), "voxel_volume_m3": image.grid.volume,
     }  # fmt: skip
     return factors, _contoured(bodies, image.grid, block, stack.smooth, source)

@@ -9,8 +9,6 @@ corners alone have been parted.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,7 @@ from fem_spall.crack.base import Block
 from fem_spall.crack.stack_bodies import hanging_lithium
 from fem_spall.crack.stack_grid import Grid, Image
 from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
-from fem_spall.crack.voxel_surface import resolve_contacts
+from fem_spall.crack.voxel_contacts import resolve_contacts
 
 __all__ = ["coarsened", "factors_for"]
 
@@ -60,14 +58,11 @@ def _opening(inside: NDArray[np.bool_], edges: NDArray[np.float64]) -> float:
     return 2 * volume * float(np.count_nonzero(inside)) / wall if wall else float("inf")
 
 
-def coarsened(
-    image: Image, block: Block, factors: Factors, join: bool
-) -> tuple[Image, NDArray[np.float32], dict[str, Any]]:
-    """Return an image of larger voxels, where its lithium hangs on the plating electrode, and what changed.
+def coarsened(image: Image, block: Block, factors: Factors, join: bool) -> tuple[Image, NDArray[np.float32]]:
+    """Return an image of larger voxels, and where its lithium hangs on the plating electrode.
 
     The second, (nx, ny, nz) float, is above 0 where most lithium is connected to the electrode in the given image and
-    below 0 where it is not: lithium is at one potential however thin its necks, so the image decides.  The third has
-    the volumes in the block before and after, m^3.
+    below 0 where it is not: lithium is at one potential however thin its necks, so the image decides.
 
     Parameters
     ----------
@@ -77,7 +72,7 @@ def coarsened(
     factors : (int, int, int)
         Voxels that become one, along each axis.
     join : bool
-        As in :func:`~fem_spall.crack.voxel_surface.resolve_contacts`.
+        As in :func:`~fem_spall.crack.voxel_contacts.resolve_contacts`.
     """
     shape = tuple(-(-n // by) for n, by in zip(image.phases.shape, factors, strict=True))
     grid = _coarse_grid(image.grid, factors, shape[2])
@@ -90,16 +85,10 @@ def coarsened(
     inside, fine = result.inside(block), image.inside(block)
     shares = {phase: _shares(image.phases == phase, factors) for phase in (ELECTROLYTE, LITHIUM)}
     hangs, apart = (_shares(part, factors) for part in hanging_lithium(image, block, join))
-    small, large = image.grid.volume, grid.volume
-    exact = {phase: float(np.count_nonzero(fine & (image.phases == phase))) * small for phase in (LITHIUM, VOID)}
-    _assign(result, inside, shares, {phase: volume / large for phase, volume in exact.items()}, join)
-    got = {phase: float(np.count_nonzero(inside & (result.phases == phase))) * large for phase in (LITHIUM, VOID)}
-    report = {
-        "factors": list(factors),
-        "volumes_before_m3": {"lithium": exact[LITHIUM], "void": exact[VOID]},
-        "volumes_after_m3": {"lithium": got[LITHIUM], "void": got[VOID]},
-    }
-    return result, hangs - apart, report
+    small = image.grid.volume / grid.volume
+    wanted = {phase: float(np.count_nonzero(fine & (image.phases == phase))) * small for phase in (LITHIUM, VOID)}
+    _assign(result, inside, shares, wanted, join)
+    return result, hangs - apart
 
 
 def _coarse_grid(grid: Grid, factors: Factors, slices: int) -> Grid:

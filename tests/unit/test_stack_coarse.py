@@ -83,15 +83,13 @@ def test_every_phase_keeps_its_volume(join: bool) -> None:
     """Bug: a vote of the majority: a phase thinner than two voxels disappears."""
     voxels = porous((48, 48, 48), 0.12, 0.4)
     image, block = image_of(voxels)
-    coarse, _, report = coarsened(image, block, (2, 2, 2), join)
+    coarse, _ = coarsened(image, block, (2, 2, 2), join)
     inside = coarse.inside(block)
     assert inside.sum() == 24**3
-    for phase, name in ((2, "lithium"), (1, "void")):
+    for phase in (2, 1):
         given = np.count_nonzero(voxels == phase)
-        assert report["volumes_before_m3"][name] == pytest.approx(given * 1e-21, rel=1e-9)
         kept = np.count_nonzero(inside & (coarse.phases == phase))
         assert kept * 8 == pytest.approx(given, rel=0.02)
-        assert report["volumes_after_m3"][name] == pytest.approx(kept * 8e-21, rel=1e-9)
     vote = sum(np.count_nonzero(part) for part in [
         (voxels == 2).reshape(24, 2, 24, 2, 24, 2).sum(axis=(1, 3, 5)) > 4
     ]) * 8  # fmt: skip
@@ -103,7 +101,7 @@ def test_coarsening_moves_nothing() -> None:
     voxels = np.zeros((31, 30, 33), np.uint8)
     voxels[9:21, 6:24, 9:27] = 2
     image, block = image_of(voxels)
-    coarse, _, _ = coarsened(image, block, (3, 3, 3), False)
+    coarse, _ = coarsened(image, block, (3, 3, 3), False)
     centre = [
         float((part * (coarse.phases == 2)).sum() / np.count_nonzero(coarse.phases == 2))
         for part in (sum(coarse.grid.coordinate(axis, coarse.phases.shape)) for axis in range(3))
@@ -117,7 +115,7 @@ def test_the_image_says_what_hangs_on_the_electrode() -> None:
     voxels[2:10, 2:10, 8:16] = voxels[14:22, 14:22, 8:16] = 2
     voxels[5, 5, 16:36] = 2  # one voxel wide
     image, block = image_of(voxels)
-    coarse, hanging, _ = coarsened(image, block, (2, 2, 2), False)
+    coarse, hanging = coarsened(image, block, (2, 2, 2), False)
     keys: dict[str, Any] = {"join": False, "islands": 0.0, "most": 9, "where": "x"}
     alone = find_bodies(
         Image(coarse.phases.copy(), coarse.grid, coarse.seen, coarse.columns, coarse.slices), block, **keys
