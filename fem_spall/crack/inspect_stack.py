@@ -113,4 +113,4 @@ def stack_lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['pieces_26']:,}, {one['largest_share_26']:.2%}"
         )
     yield "a case takes it as 'kind: image_stack' with labels, such as 'labels: {lithium: [1], void: [2]}'"
-    yield "mesh.size_min: two voxels are a good start; voxels are made as coarse as that, what is thinner has no mesh"
+    yield "mesh.size_min may be left out: two voxels, or more; thin bodies are made as coarse as that, or have no mesh"

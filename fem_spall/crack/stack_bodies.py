@@ -164,8 +164,10 @@ def _resolved(image: Image, inside: NDArray[np.bool_], islands: float, join: boo
     return done
 
 
-def refuse_many_cells(numbers: Labels, image: Image, block: Block, most: float, where: str) -> None:
+def refuse_many_cells(numbers: Labels, image: Image, block: Block, size: float, most: float, where: str) -> None:
     """Raise if meshing the electrolyte round the bodies takes more cells than allowed, before any surface is made.
+
+    ``size`` is that of the smallest cells, m; walls of smaller voxels are remeshed to it.
 
     Raises
     ------
@@ -176,13 +178,14 @@ def refuse_many_cells(numbers: Labels, image: Image, block: Block, most: float, 
     for axis in range(3):
         n, i = (np.moveaxis(array, axis, 0) for array in (numbers, inside))
         walls += int(np.count_nonzero(((n[1:] == 0) != (n[:-1] == 0)) & i[1:] & i[:-1]))
-    cells = CELLS * walls
+    voxel = float(image.grid.voxel.max())
+    size = max(size, voxel)
+    cells = CELLS * walls * (voxel / size) ** 2
     if cells <= most:
         return
-    times = math.ceil(math.sqrt(cells / most) * (1 - 1e-9))
-    size = times * float(image.grid.voxel.max())
+    size *= math.ceil(math.sqrt(cells / most) * (1 - 1e-9))
     reason = f"has walls of {walls:.3g} faces of voxels, which take about {cells:.2g} cells; allowed are {most:.2g}"
-    cure = f"set mesh.size_min: {size * 1e9:.4g} nm, to which voxels are made coarser, crop, or raise mesh.max_cells"
+    cure = f"set mesh.size_min: {size * 1e9:.4g} nm, crop, or raise mesh.max_cells"
     raise LimitError(5, where, reason, cure)
 
 
