@@ -5,7 +5,16 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from fem_spall.boundary import FixedPotential, InterfaceLaw, WallLaw
 from fem_spall.crack import Block, Crack, CrackKind, spread
@@ -111,10 +120,20 @@ class Electrodes(Model):
         return self
 
 
+#: A ``size_min`` that is not known yet: the image stacks of a case say it, once they are read.
+AUTO = 0.0
+
+type SmallestSize = Annotated[
+    PositiveLength,
+    WrapValidator(lambda value, read: AUTO if value in ("auto", AUTO) else read(value)),
+    PlainSerializer(lambda value: "auto" if value == AUTO else f"{value!r} m"),
+]
+
+
 class Mesh(Model):
     """How finely and by which mesher the electrolyte is divided."""
 
-    size_min: PositiveLength
+    size_min: SmallestSize = AUTO  # auto, the default: that of the image stacks
     size_max: PositiveLength
     grading: Annotated[float, Field(gt=1, le=3)] = 1.3
     surface_tolerance: PositiveLength | None = None  # default: 0.3 size_min
@@ -243,6 +262,14 @@ class Case(Model):
                 raise ValueError(f"a crack must not be named {name!r}: that is an electrode. Choose another name")
         return self
 
+    @field_validator("mesh")
+    @classmethod
+    def _size_is_known(cls, mesh: Mesh, given: ValidationInfo) -> Mesh:
+        cracks = given.data.get("cracks")
+        if mesh.size_min == AUTO and cracks is not None and all(crack.kind != "image_stack" for crack in cracks):
+            raise ValueError("size_min is missing, which only image stacks can do without. Add 'size_min: 300 nm'")
+        return mesh
+
     @model_validator(mode="after")
     def _regions_fit(self) -> Case:
         cracks = {crack.name: crack for crack in self.cracks}
@@ -323,15 +350,32 @@ class Case(Model):
                 )
         return self
 
-    def expanded(self) -> Case:
-        """The case with every crack that stands for several, such as an image stack, replaced by them.
+    def sized(self) -> Case:
+        """The case with its ``mesh.size_min``, which its image stacks say where it does not: the least that suits one.
 
         Raises
         ------
         SpallError
             Whatever keeps a file from being read.
         """
-        limits = self.mesh.memory_limit, self.mesh.size_min, self.mesh.max_cells
+        if self.mesh.size_min != AUTO:
+            return self
+        limits = self.mesh.memory_limit, self.mesh.max_cells
+        sizes = [size for crack in self.cracks if (size := crack.size_for(self.block, *limits)) is not None]
+        size = float(f"{min(*sizes, self.mesh.size_max):.12g}")  # as it is read again
+        mesh = self.mesh.model_copy(update={"size_min": size})
+        return self.model_copy(update={"mesh": mesh})
+
+    def expanded(self) -> Case:
+        """The sized case with every crack that stands for several, such as an image stack, replaced by them.
+
+        Raises
+        ------
+        SpallError
+            Whatever keeps a file from being read.
+        """
+        mesh = self.sized().mesh
+        limits = mesh.memory_limit, mesh.size_min, mesh.max_cells
         parts = tuple(part for crack in self.cracks for part in crack.parts(self.block, *limits))
         names = [part.name for part in parts]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -343,7 +387,7 @@ class Case(Model):
                 raise CaseError(
                     53, f"region {region.name}", f"is on {region.on}; the cracks are {known}", "correct 'on'"
                 )
-        return self.model_copy(update={"cracks": parts})
+        return self.model_copy(update={"cracks": parts, "mesh": mesh})
 
     def surface_of(self, region: Region) -> str:
         """Name of the surface of the mesh that a region is cut from."""

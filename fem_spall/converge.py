@@ -104,6 +104,7 @@ def plan(source: Path, overrides: Sequence[str], settings: Settings) -> Plan:
         If the case as given is faulty.
     """
     case = load_case(source, overrides)
+    sized = case.sized()
     notes = []
     if case.accuracy is not None:
         notes.append("Adaptive refinement is switched off here: the meshes are to differ by their sizes only.")
@@ -114,7 +115,9 @@ def plan(source: Path, overrides: Sequence[str], settings: Settings) -> Plan:
         )
     factors = [settings.ratio**level for level in reversed(range(settings.levels))]
     points = tuple(
-        _point(source, Point(degree, factor, case.mesh.size_min * factor, _overrides(case, overrides, degree, factor)))
+        _point(
+            source, Point(degree, factor, sized.mesh.size_min * factor, _overrides(sized, overrides, degree, factor))
+        )
         for degree in sorted(settings.degrees)
         for factor in factors
     )

@@ -77,7 +77,13 @@ def record_solution(
                 for pair in [(other[name], metric) if case.solver.degree == 2 else (metric, other[name])]
             ],
         },
-        "mesh": {**arrays.info, "dofs": solution.report.dofs, "hash": arrays.sha256, "levels": []},
+        "mesh": {
+            **arrays.info,
+            "size_min_m": case.mesh.size_min,
+            "dofs": solution.report.dofs,
+            "hash": arrays.sha256,
+            "levels": [],
+        },
         "solve": dict(vars(solution.report)),
     }
 

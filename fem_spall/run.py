@@ -153,13 +153,16 @@ def _run(
     progress.stage("surfaces", ", ".join(f"{crack.name} ({crack.kind})" for crack in case.cracks))
     given = case
     with time_for_surfaces(case.mesh.time_limit):
-        case = case.expanded()
+        sized = case.sized()
+        if sized is not given:
+            progress.note(f"mesh.size_min: {sized.mesh.size_min * 1e9:.4g} nm, as suits the image")
+        case = sized.expanded()
         surfaces = build_surfaces(case)
     for name, surface in surfaces.items():
         for note in (*surface.provenance.get("told", ()), *(f"{name}: {one.words}" for one in surface.repairs)):
             progress.note(note)
     # Files are copied once they are known to be surfaces: whatever else they are may be a terabyte.
-    result.write_text("case.resolved.yaml", write_case(_self_contained(given, result)))
+    result.write_text("case.resolved.yaml", write_case(_self_contained(sized, result)))
     seconds["surface"] = time.perf_counter() - begin
 
     clock = time.perf_counter()

@@ -27,9 +27,11 @@ def case_summary(case: Case) -> Iterator[RenderableType]:
     from fem_spall.case_file import case_hash
     from fem_spall.estimate import estimate, measure
 
+    given = case
+    with time_for_surfaces(case.mesh.time_limit):
+        case = case.sized()
     yield f"case {case.name}: the file is in order"
     yield table(("", ""), _settings(case))
-    given = case
     with time_for_surfaces(case.mesh.time_limit):
         case = case.expanded()
         cracks = measure(case)

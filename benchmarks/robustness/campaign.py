@@ -44,8 +44,8 @@ PLACE = {"longest": "12 um", "centre": ["10 um", "15 um", "30 um"]}
 MESH = {"size_min": "300 nm", "size_max": "4 um", "refine_tips": False, "time_limit": "15 min", "memory_limit": "3 GB"}
 #: Repairs that leave the surface where it was.
 HARMLESS = {"identical corners merged", "unused vertices dropped", "degenerate faces dropped"}
-#: Repairs of an image stack that add or take away voxels.
-VOXELS = ("voxels changed", "islands of", "specks of")
+#: Repairs of an image stack that drop or fill what the image shows as bodies of their own.
+VOXELS = ("islands of", "specks of")
 #: Exit codes of documented refusals.
 REFUSALS = {2: "case", 3: "file", 4: "geometry", 5: "meshing", 6: "solver", 7: "output", 8: "limit", 11: "environment"}
 #: What must hold: volume and area relative, electrolyte left over currents, conductances relative.

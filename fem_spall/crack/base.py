@@ -194,6 +194,10 @@ class Crack(Model):
                 raise ValueError("isolated lithium finds its own potential. Leave interface out, or take a resistance")
         return self
 
+    def size_for(self, block: Block, limit: float, cells: float) -> float | None:
+        """Smallest size of the mesh that suits the crack, m, where it can tell; limits as for :meth:`parts`."""
+        return None
+
     def parts(self, block: Block, limit: float, size: float, cells: float) -> tuple[Crack, ...]:
         """The cracks that this entry of a case stands for: itself, or several.
 

@@ -20,9 +20,10 @@ from fem_spall.crack.stack_bodies import (
     drop_small,
     find_bodies,
     hanging_lithium,
+    phase_volumes,
     refuse_many_cells,
 )
-from fem_spall.crack.stack_coarse import coarsened, factors_for
+from fem_spall.crack.stack_coarse import coarsened, factors_for, size_for
 from fem_spall.crack.stack_grid import Grid, Image, extend, grid_of, image_in_block
 from fem_spall.crack.stack_phases import Crop, Phases, Threshold, crop_range, phases_of
 from fem_spall.crack.surface_file import LengthUnit, Placement, UserFile, refuse_misplaced
@@ -149,6 +150,22 @@ class ImageStack(TriangulatedCrack):
             raise ValueError("smooth must be 0 or at least 3 voxels. Write for instance 'smooth: 4'")
         return self
 
+    def size_for(self, block: Block, limit: float, cells: float) -> float:
+        """Two voxels, or the large ones that ``coarsen`` asks for; more where bodies are thick or walls many.
+
+        Raises
+        ------
+        SpallError
+            If the file cannot be read, or lies beside the block.
+        """
+        image, factors, _ = _read(self, block, limit, 0.0, self._where)
+        return max(size_for(image, block, cells), float((image.grid.voxel * factors).max()))
+
+    @property
+    def _where(self) -> str:
+        """The crack and its file, for messages."""
+        return f"crack {self.name} ({self.file.name})"
+
     def parts(
         self, block: Block, limit: float = DEFAULT_LIMIT, size: float = 0.0, cells: float = math.inf
     ) -> tuple[Crack, ...]:
@@ -166,8 +183,7 @@ class ImageStack(TriangulatedCrack):
         factors, bodies = _segmented(self, block, limit, size, cells)
         found = [name for name in bodies if self.part in (None, name)]
         if not found:
-            where = f"crack {self.name} ({self.file.name})"
-            raise InputFileError(13, where, f"has no part {self.part}; got {', '.join(bodies)}", "correct part")
+            raise InputFileError(13, self._where, f"has no part {self.part}; got {', '.join(bodies)}", "correct part")
         alone = len(found) == 1 and self.part is None
         known = self.model_copy(update={"coarsen": factors})
         return tuple(known._of(name, self.name if alone else None) for name in found)
@@ -232,27 +248,32 @@ def _segmented(
 def _surfaces(
     stack: ImageStack, block: Block, limit: float, size: float, cells: float
 ) -> tuple[Factors, dict[str, CrackSurface]]:
-    where = f"crack {stack.name} ({stack.file.name})"
+    where = stack._where
     image, factors, source = _read(stack, block, limit, size, where)
     extend(image, block)
     join = stack.connectivity == 26
     islands = stack.islands if stack.islands is not None else (SPECK - 0.5) * image.grid.volume * math.prod(factors)
-    repairs: list[Repair] = []
+    source["connectivity"] = connectivity_of(image, block)
+    volumes = phase_volumes(image, block)
+    repairs = drop_small(image, block, islands, join)
     if factors == AS_THEY_ARE:
         hangs, apart = hanging_lithium(image, block, join)
         hanging = hangs.astype(np.float32) - apart
     else:
-        source["connectivity"] = connectivity_of(image, block)
-        repairs = drop_small(image, block, islands)
-        image, hanging, source["coarsening"] = coarsened(image, block, factors, join)
+        image, hanging = coarsened(image, block, factors, join)
         extend(image, block)
     bodies = find_bodies(
         image, block, join=join, islands=islands, most=stack.max_isolated, where=where, hanging=hanging
     )
-    refuse_many_cells(bodies.numbers, image, block, cells, where)
+    refuse_many_cells(bodies.numbers, image, block, size, cells, where)
     bodies = replace(bodies, repairs=(*repairs, *bodies.repairs))
+    taken = {
+        phase: sum(volume for part, volume in bodies.volumes.items() if (part == "void") == (phase == "void"))
+        for phase in volumes
+    }
     source = bodies.report | source | {
-        "islands_m3": islands, "connectivity_used": stack.connectivity,
+        "phase_volumes_m3": {phase: {"image": volumes[phase], "bodies": taken[phase]} for phase in volumes},
+        "coarsened": list(factors), "islands_m3": islands, "connectivity_used": stack.connectivity,
         "voxel_m": image.grid.voxel.tolist(), "voxel_volume_m3": image.grid.volume,
     }  # fmt: skip
     return factors, _contoured(bodies, image.grid, block, stack.smooth, source)
@@ -323,7 +344,8 @@ def _read(stack: ImageStack, block: Block, limit: float, size: float, where: str
     held = raw.voxels.dtype.itemsize + FINE
     refuse_large(stack.file, voxels.shape, held, limit)
     phases, counts = phases_of(voxels, stack.labels, stack.threshold, where)
-    factors = factors_for(phases, grid.voxel, size) if stack.coarsen == "auto" else stack.coarsen
+    near = image_in_block(phases, grid, block, 1)
+    factors = factors_for(near, block, size) if stack.coarsen == "auto" else stack.coarsen
     refuse_large(stack.file, voxels.shape, held, limit, math.ceil(WORK / math.prod(factors)))
     image = image_in_block(phases, grid, block, (math.ceil(stack.smooth) + 3) * max(factors))
     source = {

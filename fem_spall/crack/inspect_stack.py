@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fem_spall.crack.raw_stack import DEFAULT_LIMIT, refuse_large
-from fem_spall.crack.stack_phases import label_counts
+from fem_spall.crack.stack_phases import grey_range, label_counts
 from fem_spall.crack.stack_readers import is_stack, read_stack
 from fem_spall.crack.surface_file import LengthUnit
 
@@ -63,7 +63,7 @@ def inspect_stack(path: str | Path, unit: LengthUnit | None = None, array: str |
     }
     volume = float(np.prod(lengths)) if known else None
     if voxels.dtype.kind == "f":
-        return report | {"grey_values": [float(voxels.min()), float(voxels.max())], "labels": None}
+        return report | {"grey_values": [float(v) for v in grey_range(voxels, str(path))], "labels": None}
     values, counts = label_counts(voxels)
     if len(values) > MOST_LABELS:
         return report | {"different_labels": len(values), "grey_values": [int(values[0]), int(values[-1])],
@@ -113,4 +113,4 @@ def stack_lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['pieces_26']:,}, {one['largest_share_26']:.2%}"
         )
     yield "a case takes it as 'kind: image_stack' with labels, such as 'labels: {lithium: [1], void: [2]}'"
-    yield "mesh.size_min: two voxels are a good start; voxels are made as coarse as that, what is thinner has no mesh"
+    yield "mesh.size_min may be left out: two voxels, or more; thin bodies are made as coarse as that, or have no mesh"

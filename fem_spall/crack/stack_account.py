@@ -24,15 +24,16 @@ def account_of(report: dict[str, Any]) -> list[str]:
             f"{faces['isolated_pieces']} ({_um3(faces['isolated_m3'])} um3) and {corners['isolated_pieces']} "
             f"({_um3(corners['isolated_m3'])} um3)"
         )
-    if "coarsening" in report:
-        coarse = report["coarsening"]
-        factors = " x ".join(map(str, coarse["factors"]))
-        volumes = ", ".join(
-            f"{name} {_um3(before)} -> {_um3(coarse['volumes_after_m3'][name])} um3"
-            for name, before in coarse["volumes_before_m3"].items()
-            if before
+    if (factors := report["coarsened"]) != [1, 1, 1]:
+        lines.append(
+            f"{' x '.join(map(str, factors))} voxels made one of {_nm(report['voxel_m'])} nm, as fine as the mesh"
         )
-        lines.append(f"{factors} voxels made one of {_nm(report['voxel_m'])} nm, as fine as the mesh: {volumes}")
+    phases = [
+        f"{name} {_um3(volumes['image'])} um3, in the bodies {_um3(volumes['bodies'])} um3"
+        for name, volumes in report["phase_volumes_m3"].items()
+        if volumes["image"]
+    ]
+    lines.append(f"in the image within the block: {'; '.join(phases)}")
     half = max(report["voxel_m"]) / 2
     lines.append(f"walls are known to half a voxel, {half * 1e9:.4g} nm; errors of the model say what that does")
     return [*report["notes"], *lines]

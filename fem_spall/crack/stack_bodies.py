@@ -13,10 +13,11 @@ from fem_spall.crack.base import Block, Repair
 from fem_spall.crack.stack_current import borders, fill_cut_off
 from fem_spall.crack.stack_grid import Image
 from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
-from fem_spall.crack.voxel_surface import resolve_contacts
+from fem_spall.crack.voxel_contacts import resolve_contacts, restore_counts
 from fem_spall.errors import GeometryError, LimitError
 
-__all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", "hanging_lithium", "refuse_many_cells"]
+__all__ = ["Bodies", "Hanging", "connectivity_of", "drop_small", "find_bodies", "hanging_lithium", "phase_volumes",
+           "refuse_many_cells"]  # fmt: skip
 
 #: Cells of the electrolyte for each face of a voxel on its wall: 5 to 8 for a porous electrode, whatever conducts.
 CELLS = 8
@@ -58,11 +59,14 @@ def connectivity_of(image: Image, block: Block) -> dict[str, Any]:
     }
 
 
-def drop_small(image: Image, block: Block, islands: float) -> list[Repair]:
-    """Drop bodies, and fill specks of electrolyte within them, below a volume, m^3, in place; return what was done."""
+def drop_small(image: Image, block: Block, islands: float, corners: bool) -> list[Repair]:
+    """Drop bodies, and fill specks of electrolyte within them, below a volume, m^3, in place; return what was done.
+
+    With ``corners`` bodies hang together by edges and corners too.
+    """
     phases, inside, unit, repairs = image.phases, image.inside(block), image.grid.volume, []
     for phase, word in ((LITHIUM, "lithium"), (VOID, "void")):
-        count, volume = _drop(phases, phase, inside, islands / unit)
+        count, volume = _drop(phases, phase, inside, islands / unit, corners)
         if count:
             repairs.append(Repair(f"islands of {word} dropped", count, -volume * unit))
     count, volume = _fill(phases, inside, islands / unit)
@@ -84,7 +88,7 @@ def find_bodies(
     join : bool
         Take voxels that touch at an edge or a corner alone for connected.
     islands : float
-        Bodies and specks of electrolyte below this volume are dropped, m^3.
+        Bodies below this volume are dropped, m^3; those of the image are gone already.
     most : int
         Most isolated bodies.
     where : str
@@ -102,15 +106,7 @@ def find_bodies(
     for face in np.moveaxis(phases, 0, 0), np.moveaxis(phases, 1, 0), np.moveaxis(phases, 2, 0):
         face[0] = face[-1] = ELECTROLYTE
     inside, beyond = image.inside(block), image.beyond(block)
-    report: dict[str, Any] = {"connectivity": connectivity_of(image, block)}
-    repairs = []
-    before = _volume(phases, inside, unit)
-    changed = resolve_contacts(phases, join)
-    if changed:
-        kind = f"voxels changed where others touched at an edge or corner alone ({'joined' if join else 'parted'})"
-        repairs.append(Repair(kind, changed, _volume(phases, inside, unit) - before))
-    repairs += drop_small(image, block, islands)
-    resolve_contacts(phases, join)
+    repairs = _resolved(image, inside, islands, join)
     for _ in range(ROUNDS):
         filled, current = fill_cut_off(image, block, hanging)
         if not filled:
@@ -131,12 +127,47 @@ def find_bodies(
         raise GeometryError(
             41, where, "holds no lithium and no void within the block", "check labels, threshold, islands and place"
         )
-    report["cut_voxels"] = _cut(image, inside)
-    return Bodies(numbers, parts, volumes, tuple(repairs), report)
+    return Bodies(numbers, parts, volumes, tuple(repairs), {"cut_voxels": _cut(image, inside)})
 
 
-def refuse_many_cells(numbers: Labels, image: Image, block: Block, most: float, where: str) -> None:
+def phase_volumes(image: Image, block: Block) -> dict[str, float]:
+    """Return the volume of the lithium and of the voids in the block, m^3, by name."""
+    inside = image.inside(block)
+    return {name: int(np.count_nonzero(inside & (image.phases == phase))) * image.grid.volume
+            for name, phase in (("lithium", LITHIUM), ("void", VOID))}  # fmt: skip
+
+
+def _resolved(image: Image, inside: NDArray[np.bool_], islands: float, join: bool) -> list[Repair]:
+    """Part or join voxels that touch at an edge or corner alone, in place; each phase keeps its volume in the block.
+
+    Pieces below a volume, m^3, are dropped: islands of the image are gone, so parting or larger voxels cut them off.
+    """
+    phases, unit, done = image.phases, image.grid.volume, []
+    before = phases.copy()
+    last = wanted = {phase: int(np.count_nonzero(inside & (phases == phase))) for phase in (LITHIUM, VOID)}
+
+    def note(kind: str, count: int, displacement: float = 0.0) -> None:
+        nonlocal last
+        now = {phase: int(np.count_nonzero(inside & (phases == phase))) for phase in (LITHIUM, VOID)}
+        if count:
+            done.append(Repair(kind, count, (sum(now.values()) - sum(last.values())) * unit, displacement=displacement))
+        last = now
+
+    kind = f"voxels changed where others touched at an edge or corner alone ({'joined' if join else 'parted'})"
+    note(kind, resolve_contacts(phases, join))
+    dropped = sum(_drop(phases, phase, inside, islands / unit)[0] for phase in (LITHIUM, VOID))
+    if dropped:
+        resolve_contacts(phases, join)
+    note("small pieces cut off by parting or larger voxels dropped", dropped)
+    given = restore_counts(phases, wanted, inside, before)
+    note("voxels given or taken at the walls so that each phase keeps its volume", given, float(image.grid.voxel.max()))
+    return done
+
+
+def refuse_many_cells(numbers: Labels, image: Image, block: Block, size: float, most: float, where: str) -> None:
     """Raise if meshing the electrolyte round the bodies takes more cells than allowed, before any surface is made.
+
+    ``size`` is that of the smallest cells, m; walls of smaller voxels are remeshed to it.
 
     Raises
     ------
@@ -147,13 +178,14 @@ def refuse_many_cells(numbers: Labels, image: Image, block: Block, most: float, 
     for axis in range(3):
         n, i = (np.moveaxis(array, axis, 0) for array in (numbers, inside))
         walls += int(np.count_nonzero(((n[1:] == 0) != (n[:-1] == 0)) & i[1:] & i[:-1]))
-    cells = CELLS * walls
+    voxel = float(image.grid.voxel.max())
+    size = max(size, voxel)
+    cells = CELLS * walls * (voxel / size) ** 2
     if cells <= most:
         return
-    times = math.ceil(math.sqrt(cells / most) * (1 - 1e-9))
-    size = times * float(image.grid.voxel.max())
+    size *= math.ceil(math.sqrt(cells / most) * (1 - 1e-9))
     reason = f"has walls of {walls:.3g} faces of voxels, which take about {cells:.2g} cells; allowed are {most:.2g}"
-    cure = f"set mesh.size_min: {size * 1e9:.4g} nm, to which voxels are made coarser, crop, or raise mesh.max_cells"
+    cure = f"set mesh.size_min: {size * 1e9:.4g} nm, crop, or raise mesh.max_cells"
     raise LimitError(5, where, reason, cure)
 
 
@@ -173,11 +205,6 @@ def _hangs(numbers: Labels, count: int, beyond: NDArray[np.bool_]) -> NDArray[np
     return hangs
 
 
-def _volume(phases: NDArray[np.uint8], inside: NDArray[np.bool_], unit: float) -> float:
-    """Volume of the lithium in the block, or of the voids where there is no lithium, m^3."""
-    return float(np.count_nonzero(inside & (phases == phases.max()))) * unit
-
-
 def _connected(
     lithium: NDArray[np.bool_], inside: NDArray[np.bool_], beyond: NDArray[np.bool_], corners: bool, unit: float
 ) -> dict[str, Any]:
@@ -195,9 +222,11 @@ def _connected(
     }
 
 
-def _drop(phases: NDArray[np.uint8], phase: int, inside: NDArray[np.bool_], smallest: float) -> tuple[int, float]:
+def _drop(
+    phases: NDArray[np.uint8], phase: int, inside: NDArray[np.bool_], smallest: float, corners: bool = False
+) -> tuple[int, float]:
     """Remove pieces of a phase below a number of voxels in the block; how many, and their voxels."""
-    numbers, count = _components(phases == phase)
+    numbers, count = _components(phases == phase, corners)
     size = np.bincount(numbers[inside], minlength=count + 1)
     small = (size < smallest) | (size == 0)
     small[0] = False

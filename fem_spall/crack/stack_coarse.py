@@ -9,18 +9,18 @@ corners alone have been parted.
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block
-from fem_spall.crack.stack_bodies import hanging_lithium
+from fem_spall.crack.stack_bodies import CELLS, hanging_lithium
 from fem_spall.crack.stack_grid import Grid, Image
 from fem_spall.crack.stack_phases import ELECTROLYTE, LITHIUM, VOID
-from fem_spall.crack.voxel_surface import resolve_contacts
+from fem_spall.crack.voxel_contacts import resolve_contacts
 
-__all__ = ["coarsened", "factors_for"]
+__all__ = ["coarsened", "factors_for", "size_for"]
 
 type Factors = tuple[int, int, int]
 type Floats = NDArray[np.float32]
@@ -31,43 +31,57 @@ WINDOW = 0.7
 #: Sizes of the mesh above which the mean opening of a phase needs no larger voxels: half a ball ten sizes in radius has
 #: an opening of 6.7, a crack two cells wide 2, the phases of an electrode made 2 x 2 x 2 coarser 0.7 to 4.
 THICK = 3.0
+#: Faces of voxels have half as much area again as the smooth wall that they stand for.
+STAIRS = 1.5
 #: Rounds in which the volumes after parting are brought to those of the image, and the part of them they may be off.
 ROUNDS, CLOSE = 8, 2e-3
 
 
-def factors_for(phases: NDArray[np.uint8], edges: NDArray[np.float64], size: float) -> Factors:
+def factors_for(image: Image, block: Block, size: float) -> Factors:
     """Return how many voxels along x, y, z become one for a mesh whose smallest cells have a size, m.
 
     Where bodies are thick (mean opening, twice the volume over the wall, above :data:`THICK` sizes) all stay, for
     remeshing follows such walls better than larger voxels would.  Else the longest edge of a large voxel is at most the
-    size and the others follow it.  ``phases`` (nx, ny, nz), ``edges`` (3,) float, m.
+    size and the others follow it.
     """
+    edges = image.grid.voxel
     longest = int(size / float(edges.max()) * (1 + 1e-9))
-    if longest < 2 or all(_opening(phases == phase, edges) > THICK * size for phase in (LITHIUM, VOID)):
+    if longest < 2 or all(2 * volume >= THICK * size * wall for volume, wall in _volumes_and_walls(image, block)):
         return 1, 1, 1
     first, second, third = (max(1, int(longest * float(edges.max()) / edge * (1 + 1e-9))) for edge in edges.tolist())
     return first, second, third
 
 
-def _opening(inside: NDArray[np.bool_], edges: NDArray[np.float64]) -> float:
-    """Twice the volume of a phase over the area of its wall, m; infinite where there is none of it."""
-    if not inside.any():
-        return float("inf")
-    volume = float(np.prod(edges))
-    sides = [np.count_nonzero(part[1:] != part[:-1]) for part in (np.moveaxis(inside, axis, 0) for axis in range(3))]
-    # Faces of voxels have half as much area again as the smooth wall they stand for.
-    wall = sum(count * volume / edge for count, edge in zip(sides, edges.tolist(), strict=True)) / 1.5
-    return 2 * volume * float(np.count_nonzero(inside)) / wall if wall else float("inf")
+def size_for(image: Image, block: Block, cells: float) -> float:
+    """Return the smallest size of a mesh that suits an image, m, where nobody asks for one.
+
+    Two of its longest voxels; more where all phases are thicker than twenty of them, a tenth of the mean opening, or
+    where a third of the most ``cells`` would not do.
+    """
+    phases = [(volume, wall) for volume, wall in _volumes_and_walls(image, block) if wall]
+    thin = min((2 * volume / wall for volume, wall in phases), default=0.0)
+    many = math.sqrt(CELLS * STAIRS * sum(wall for _, wall in phases) / (cells / 3))
+    return max(2 * float(image.grid.voxel.max()), thin / 10, many)
 
 
-def coarsened(
-    image: Image, block: Block, factors: Factors, join: bool
-) -> tuple[Image, NDArray[np.float32], dict[str, Any]]:
-    """Return an image of larger voxels, where its lithium hangs on the plating electrode, and what changed.
+def _volumes_and_walls(image: Image, block: Block) -> list[tuple[float, float]]:
+    """Volume, m^3, and area of the wall, m^2, of the lithium and of the voids within the block."""
+    inside, unit = image.inside(block), image.grid.volume
+    found = []
+    for phase in (LITHIUM, VOID):
+        mask, wall = image.phases == phase, 0.0
+        for axis, edge in enumerate(image.grid.voxel.tolist()):
+            m, i = (np.moveaxis(array, axis, 0) for array in (mask, inside))
+            wall += float(np.count_nonzero((m[1:] != m[:-1]) & i[1:] & i[:-1])) * unit / edge
+        found.append((float(np.count_nonzero(mask & inside)) * unit, wall / STAIRS))
+    return found
+
+
+def coarsened(image: Image, block: Block, factors: Factors, join: bool) -> tuple[Image, NDArray[np.float32]]:
+    """Return an image of larger voxels, and where its lithium hangs on the plating electrode.
 
     The second, (nx, ny, nz) float, is above 0 where most lithium is connected to the electrode in the given image and
-    below 0 where it is not: lithium is at one potential however thin its necks, so the image decides.  The third has
-    the volumes in the block before and after, m^3.
+    below 0 where it is not: lithium is at one potential however thin its necks, so the image decides.
 
     Parameters
     ----------
@@ -77,7 +91,7 @@ def coarsened(
     factors : (int, int, int)
         Voxels that become one, along each axis.
     join : bool
-        As in :func:`~fem_spall.crack.voxel_surface.resolve_contacts`.
+        As in :func:`~fem_spall.crack.voxel_contacts.resolve_contacts`.
     """
     shape = tuple(-(-n // by) for n, by in zip(image.phases.shape, factors, strict=True))
     grid = _coarse_grid(image.grid, factors, shape[2])
@@ -90,16 +104,10 @@ def coarsened(
     inside, fine = result.inside(block), image.inside(block)
     shares = {phase: _shares(image.phases == phase, factors) for phase in (ELECTROLYTE, LITHIUM)}
     hangs, apart = (_shares(part, factors) for part in hanging_lithium(image, block, join))
-    small, large = image.grid.volume, grid.volume
-    exact = {phase: float(np.count_nonzero(fine & (image.phases == phase))) * small for phase in (LITHIUM, VOID)}
-    _assign(result, inside, shares, {phase: volume / large for phase, volume in exact.items()}, join)
-    got = {phase: float(np.count_nonzero(inside & (result.phases == phase))) * large for phase in (LITHIUM, VOID)}
-    report = {
-        "factors": list(factors),
-        "volumes_before_m3": {"lithium": exact[LITHIUM], "void": exact[VOID]},
-        "volumes_after_m3": {"lithium": got[LITHIUM], "void": got[VOID]},
-    }
-    return result, hangs - apart, report
+    small = image.grid.volume / grid.volume
+    wanted = {phase: float(np.count_nonzero(fine & (image.phases == phase))) * small for phase in (LITHIUM, VOID)}
+    _assign(result, inside, shares, wanted, join)
+    return result, hangs - apart
 
 
 def _coarse_grid(grid: Grid, factors: Factors, slices: int) -> Grid:

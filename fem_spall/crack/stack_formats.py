@@ -7,6 +7,8 @@ import hashlib
 import itertools
 import logging
 import re
+import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +70,7 @@ def read_tiff(path: Path, array: str | None, limit: float) -> RawStack:
     """
     tifffile = required("tifffile", path)
     faults = (tifffile.TiffFileError, ValueError, TypeError, KeyError, IndexError, OSError, ArithmeticError,
-              RuntimeError, zlib.error, MemoryError, NotImplementedError, AttributeError)  # fmt: skip
+              RuntimeError, zlib.error, MemoryError, NotImplementedError, AttributeError, struct.error)  # fmt: skip
     with _talkative(path, "tifffile"), damaged(path, *faults), tifffile.TiffFile(path) as tif:
         series = _series(path, tif.series, array)
         shape = tuple(int(n) for n, axis in zip(series.shape, series.axes, strict=True) if n > 1 or axis in "ZYX")
@@ -79,6 +81,8 @@ def read_tiff(path: Path, array: str | None, limit: float) -> RawStack:
         refuse_large(path, shape, series.dtype.itemsize, limit)
         for page in series.pages:
             _refuse_short_page(path, page, limit)
+        if (told := (tif.imagej_metadata or {}).get("images", 1)) != 1 and told != shape[0]:
+            raise InputFileError(6, str(path), f"its header announces {told} images; got {shape[0]}", AGAIN)
         spacing, unit = _tiff_spacing(tif)
         voxels = series.asarray(maxworkers=1).reshape(shape)
     return RawStack(voxels, "tiff", file_hash(path), spacing=spacing, unit=unit)
@@ -107,6 +111,9 @@ def _refuse_short_page(path: Path, page: Any, limit: float) -> None:
         if count * EXPANSION > max(limit, 4e9):
             reason = f"has a compressed piece of {count / 1e6:.0f} MB, which may unpack to any size"
             raise LimitError(4, str(path), reason, "save it with smaller strips or without compression")
+    if page.compression == 1 and sum(page.databytecounts) < page.nbytes:
+        reason = f"a page of {page.nbytes} bytes has {sum(page.databytecounts)} in the file"
+        raise InputFileError(6, str(path), reason, AGAIN)
     if page.compression in (8, 32946):  # deflate
         expected = page.nbytes
         with path.open("rb") as stream:
@@ -173,8 +180,8 @@ def read_nrrd(path: Path, array: str | None, limit: float) -> RawStack:
         data = stream.read(need + 2**16 if encoding == "raw" else -1)
     unpack: dict[str, Callable[[], bytes]] = {
         "raw": lambda: data,
-        **dict.fromkeys(("gzip", "gz"), lambda: zlib.decompressobj(47).decompress(data, need + 1)),
-        **dict.fromkeys(("bzip2", "bz2"), lambda: bz2.BZ2Decompressor().decompress(data, need + 1)),
+        **dict.fromkeys(("gzip", "gz"), lambda: _unpacked(zlib.decompressobj(47), data, need)),
+        **dict.fromkeys(("bzip2", "bz2"), lambda: _unpacked(bz2.BZ2Decompressor(), data, need)),
     }
     if encoding not in unpack:
         raise InputFileError(12, str(path), f"must be raw, gzip or bzip2; got {encoding[:20]}", "save it as gzip")
@@ -186,6 +193,14 @@ def read_nrrd(path: Path, array: str | None, limit: float) -> RawStack:
     voxels = np.frombuffer(plain, kind).reshape(shape[::-1])  # the first axis runs fastest in the file
     spacing, origin, unit = _nrrd_space(path, header)
     return RawStack(voxels, "nrrd", file_hash(path), spacing=spacing, origin=origin, unit=unit)
+
+
+def _unpacked(unpacker: Any, data: bytes, need: int) -> bytes:
+    """All bytes of a packed stream, or one more than needed; a stream without its end has no checksum either."""
+    plain: bytes = unpacker.decompress(data, need + 1)
+    if len(plain) <= need and not unpacker.eof:
+        raise EOFError("the packed data end too early")
+    return plain
 
 
 def _nrrd_space(
@@ -226,7 +241,11 @@ def read_zarr(path: Path, array: str | None, limit: float) -> RawStack:
     zarr = required("zarr", path)
     scale: tuple[float | None, ...] | None = None
     unit = None
-    with damaged(path, Exception):
+    notes: tuple[str, ...] = ()
+    with damaged(path, Exception), warnings.catch_warnings():
+        # What the library mends in silence is a fault; what else lies in the folder is none.
+        warnings.filterwarnings("error", module="zarr")
+        warnings.filterwarnings("ignore", message=".*not recognized as a component")
         found = zarr.open(str(path), mode="r")
         if not hasattr(found, "shape"):
             names = sorted(found.array_keys())
@@ -239,8 +258,10 @@ def read_zarr(path: Path, array: str | None, limit: float) -> RawStack:
         squeezed = tuple(int(n) for n in found.shape if n > 1) if len(found.shape) > 3 else tuple(found.shape)
         refuse_large(path, squeezed, found.dtype.itemsize, limit)
         refuse_large(path, (1, 1, int(np.prod(found.chunks, dtype=object))), found.dtype.itemsize, limit)
+        if (absent := found.nchunks - found.nchunks_initialized) > 0:
+            notes = (f"{absent} of {found.nchunks} chunks are not there and read as {found.fill_value}",)
         voxels = np.asarray(found[...]).reshape(squeezed)
-    return RawStack(voxels, "zarr", _folder_hash(path), spacing=scale, unit=unit)
+    return RawStack(voxels, "zarr", _folder_hash(path), spacing=scale, unit=unit, notes=notes)
 
 
 def _ome_scale(attributes: dict[str, Any], array: str) -> tuple[tuple[float | None, ...] | None, str | None]:

@@ -11,7 +11,18 @@ from pydantic import model_validator
 from fem_spall.errors import InputFileError
 from fem_spall.model import Model
 
-__all__ = ["ELECTROLYTE", "LITHIUM", "VOID", "Crop", "Phases", "Threshold", "crop_range", "label_counts", "phases_of"]
+__all__ = [
+    "ELECTROLYTE",
+    "LITHIUM",
+    "VOID",
+    "Crop",
+    "Phases",
+    "Threshold",
+    "crop_range",
+    "grey_range",
+    "label_counts",
+    "phases_of",
+]
 
 ELECTROLYTE, VOID, LITHIUM = 0, 1, 2
 
@@ -86,8 +97,7 @@ def phases_of(
     """
     if threshold is not None:
         inside = np.ones(voxels.shape, dtype=bool)
-        if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-            raise InputFileError(8, where, "must have finite grey values; got NaN or infinity", "save it again")
+        low, high = grey_range(voxels, where)
         if threshold.above is not None:
             inside &= voxels > threshold.above
         if threshold.below is not None:
@@ -96,8 +106,8 @@ def phases_of(
         found = int(np.count_nonzero(inside))
         counts: list[dict[str, Any]] = [{"phase": threshold.phase, "voxels": found}]
         if found in (0, inside.size):
-            told = f"from {voxels.min():g} to {voxels.max():g}"
-            reason = f"threshold must divide the image; {found} of {inside.size} voxels meet it, grey values go {told}"
+            reason = f"threshold must divide the image; {found} of {inside.size} voxels meet it, grey values go "
+            reason += f"from {low:g} to {high:g}"
             raise InputFileError(16, where, reason, "take a value between")
         return inside.astype(np.uint8) * np.uint8(phase), counts
     assert labels is not None
@@ -119,6 +129,20 @@ def phases_of(
         for value, number in zip(values, numbers, strict=True)
     ]
     return phases, counts[:256]
+
+
+def grey_range(voxels: NDArray[Any], where: str) -> tuple[Any, Any]:
+    """Return the lowest and the highest grey value.
+
+    Raises
+    ------
+    InputFileError
+        If one is not finite.
+    """
+    low, high = voxels.min(), voxels.max()
+    if voxels.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
+        raise InputFileError(8, where, "must have finite grey values; got NaN or infinity", "save it again")
+    return low, high
 
 
 def label_counts(voxels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -53,6 +53,14 @@ def read_stack(path: Path, array: str | None = None, limit: float = DEFAULT_LIMI
     SetupError
         If the package that reads the format is not installed.
     """
+    raw = _read(path, array, limit)
+    if raw.voxels.dtype.kind not in "biuf":
+        reason = f"must hold grey values or labels; got {raw.voxels.dtype}"
+        raise InputFileError(12, str(path), reason, "save it as uint8")
+    return raw
+
+
+def _read(path: Path, array: str | None, limit: float) -> RawStack:
     if path.is_dir():
         zarr = any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
         return read_zarr(path, array, limit) if zarr else read_slices(path, limit)
@@ -101,7 +109,7 @@ def _npy(path: Path, array: str | None, limit: float) -> RawStack:
 
 def _npz(path: Path, array: str | None, limit: float) -> RawStack:
     """One array of an archive, packed bits unpacked to its ``shape``; ``spacing`` and ``origin`` beside it."""
-    with damaged(path, zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(path) as archive:
+    with damaged(path, zipfile.BadZipFile, NotImplementedError, RuntimeError), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         small = {name: _member(path, archive, members[name]) for name in ("shape", "spacing", "origin", "voxel_size")
                  if name in members and members[name].file_size < 4096}  # fmt: skip

@@ -2,8 +2,8 @@
 
 The surface of a body runs along the faces between its voxels and others, so it encloses exactly the
 volume of its voxels, and two bodies that touch share their faces to the last bit.  That the surfaces
-are manifold takes voxels that never touch at an edge or a corner alone: :func:`resolve_contacts`
-parts or joins those that do.  :func:`smooth` then takes the stairs off with Taubin's filter
+are manifold takes voxels that never touch at an edge or a corner alone, as
+:mod:`~fem_spall.crack.voxel_contacts` makes them.  :func:`smooth` then takes the stairs off with Taubin's filter
 (Computer Graphics Proceedings, SIGGRAPH 1995, 351-358): two steps of the umbrella Laplacian, one
 forward by λ and one back by μ, damp a wave on a plane grid of unit spacing with wavelength w by
 
@@ -24,7 +24,6 @@ __all__ = [
     "VoxelFaces",
     "body_faces",
     "filter_steps",
-    "resolve_contacts",
     "restore_volumes",
     "set_back_crossings",
     "smooth",
@@ -38,119 +37,6 @@ type Voxels = NDArray[np.integer]
 FORWARD = 0.5  # λ of Taubin's filter
 PASS = 0.25  # k_pass as a part of the k at the filter length
 REACH = 0.5  # voxels that a corner may be moved along each axis
-
-#: Corners of a 2 x 2 x 2 cube as bits x + 2 y + 4 z: the diagonals of its faces, and of the cube.
-_SQUARES = tuple(
-    (low, low | u, low | v, low | u | v)
-    for u, v, w in ((1, 2, 4), (2, 4, 1), (4, 1, 2))
-    for low in (0, w)
-)  # fmt: skip
-_DIAGONALS = ((0, 7), (1, 6), (2, 5), (3, 4))
-
-
-def _critical_codes() -> NDArray[np.bool_]:
-    """Which of the 256 fillings of a cube touch at an edge or a corner alone, seen from within or from outside."""
-    code = np.arange(256)
-    bit = (code[:, None] >> np.arange(8)) & 1 == 1
-    found = np.zeros(256, dtype=bool)
-    for a, b, c, d in _SQUARES:
-        found |= (bit[:, a] & bit[:, d] & ~bit[:, b] & ~bit[:, c]) | (bit[:, b] & bit[:, c] & ~bit[:, a] & ~bit[:, d])
-    for a, b in _DIAGONALS:
-        pair = (1 << a) | (1 << b)
-        found |= (code == pair) | (code == 255 - pair)
-    return found
-
-
-CRITICAL = _critical_codes()
-
-
-def _cubes(inside: NDArray[np.bool_]) -> Ints:
-    """Positions of the first corner of the cubes that touch at an edge or corner alone, (n, 3)."""
-    code = np.zeros([n - 1 for n in inside.shape], dtype=np.uint8)
-    for corner in range(8):
-        x, y, z = corner & 1, corner >> 1 & 1, corner >> 2
-        part = inside[x : x + code.shape[0], y : y + code.shape[1], z : z + code.shape[2]]
-        code |= part.astype(np.uint8) << np.uint8(corner)
-    return np.argwhere(CRITICAL[code])
-
-
-def resolve_contacts(phases: NDArray[np.uint8], join: bool) -> int:
-    """Change voxels, in place, until none touches its like at an edge or a corner alone; return how many changed.
-
-    Of such a pair one voxel goes over to the next lower phase beside it, which parts the pair; with
-    ``join`` a voxel between them goes over to the next higher phase.  The sum of all phases only falls
-    (or rises), so this ends; the border of the array must be all of phase 0.
-    """
-    changed = 0
-    levels = np.unique(phases)
-    levels = levels[1:] if len(levels) <= 2 else levels  # a set of voxels touches where its complement does
-    while True:
-        before = changed
-        for level in levels:
-            cubes = _cubes(phases == level)
-            for part in _SQUARES:
-                changed += _resolve(phases, cubes, part, int(level), join)
-            for a, b in _DIAGONALS:
-                changed += _resolve_corners(phases, cubes, (a, b), int(level), join)
-        if changed == before:
-            return changed
-
-
-def _gather(phases: NDArray[np.uint8], cubes: Ints, corners: tuple[int, ...]) -> tuple[Ints, Ints]:
-    """Flat position and phase of some corners of cubes, (n, k) each."""
-    steps = np.array([[c & 1, c >> 1 & 1, c >> 2] for c in corners])
-    flat = np.ravel_multi_index(tuple(np.moveaxis(cubes[:, None] + steps, 2, 0)), phases.shape)
-    return flat, phases.ravel()[flat].astype(np.int64)
-
-
-def _resolve(phases: NDArray[np.uint8], cubes: Ints, square: tuple[int, ...], level: int, join: bool) -> int:
-    """Resolve the squares whose diagonal is of one phase and whose other corners are not."""
-    if len(cubes) == 0:
-        return 0
-    flat, values = _gather(phases, cubes, square)
-    own = values == level
-    wrong = (own == [True, False, False, True]).all(axis=1) | (own == [False, True, True, False]).all(axis=1)
-    return _change(phases, flat[wrong], values[wrong], join)
-
-
-def _resolve_corners(phases: NDArray[np.uint8], cubes: Ints, pair: tuple[int, int], level: int, join: bool) -> int:
-    """Resolve the cubes in which two opposite corners are of one phase and none of the other six is, or the reverse."""
-    if len(cubes) == 0:
-        return 0
-    flat, values = _gather(phases, cubes, tuple(range(8)))
-    own = values == level
-    opposite = np.isin(np.arange(8), pair)
-    wrong = (own == opposite).all(axis=1) | (own != opposite).all(axis=1)
-    return _change(phases, flat[wrong], values[wrong], join)
-
-
-def _change(phases: NDArray[np.uint8], flat: Ints, values: Ints, join: bool) -> int:
-    """Lower the highest voxel of each group to the next phase in it, or raise the lowest, the most loosely held one."""
-    if len(flat) == 0:
-        return 0
-    held = _like_neighbours(phases, flat)
-    sign = -1 if join else 1
-    which = (sign * values * 8 - held).argmax(axis=1)
-    rows = np.arange(len(flat))
-    own = values[rows, which][:, None]
-    target = np.where(values > own, values, 255).min(axis=1) if join else np.where(values < own, values, -1).max(axis=1)
-    place, first = np.unique(flat[rows, which], return_index=True)
-    phases.ravel()[place] = target[first].astype(np.uint8)
-    return len(place)
-
-
-def _like_neighbours(phases: NDArray[np.uint8], flat: Ints) -> Ints:
-    """How many of the six neighbours of voxels are of their phase; beyond the border none."""
-    position = np.stack(np.unravel_index(flat, phases.shape))
-    count = np.zeros(flat.shape, dtype=np.int64)
-    for axis in range(3):
-        for step in (-1, 1):
-            beside = position.copy()
-            beside[axis] += step
-            within = (beside[axis] >= 0) & (beside[axis] < phases.shape[axis])
-            beside[axis] = np.clip(beside[axis], 0, phases.shape[axis] - 1)
-            count += within & (phases[tuple(beside)] == phases[tuple(position)])
-    return count
 
 
 class VoxelFaces(NamedTuple):

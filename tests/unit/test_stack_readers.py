@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import sys
 import warnings
 import zipfile
@@ -208,6 +210,60 @@ def text(path: Path) -> Path:
     return path / "a.tif"
 
 
+def tiny(path: Path) -> Path:
+    (path / "a.tif").write_bytes(tiff(path).read_bytes()[:4])
+    return path / "a.tif"
+
+
+def lying_images(path: Path) -> Path:
+    file = tiff(path, imagej=True, metadata={"axes": "ZYX"})
+    file.write_bytes(file.read_bytes().replace(b"images=4", b"images=9"))
+    return file
+
+
+def short_page(path: Path) -> Path:
+    """The header of the first page says 64 bits a voxel, its data have 8."""
+    file = tiff(path)
+    with tifffile.TiffFile(file) as tif:
+        place = tif.pages[0].tags["BitsPerSample"].valueoffset
+    data = bytearray(file.read_bytes())
+    data[place : place + 2] = (64).to_bytes(2, "little")
+    file.write_bytes(data)
+    return file
+
+
+def dates(path: Path) -> Path:
+    np.save(path / "a.npy", np.zeros((2, 2, 2), "M8[s]"))
+    return path / "a.npy"
+
+
+def complex_numbers(path: Path) -> Path:
+    tifffile.imwrite(path / "a.tif", VOXELS.astype("c8"), photometric="minisblack")
+    return path / "a.tif"
+
+
+def encrypted(path: Path) -> Path:
+    data = bytearray(npz(path, im=VOXELS).read_bytes())
+    data[data.find(b"PK\1\2") + 8] |= 1
+    (path / "a.npz").write_bytes(data)
+    return path / "a.npz"
+
+
+def gzip_without_end(path: Path) -> Path:
+    """All voxels, but neither the end of the stream nor its checksum."""
+    head = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: gzip\n\n"
+    (path / "b.nrrd").write_bytes(head + gzip.compress(VOXELS.tobytes())[:-9])
+    return path / "b.nrrd"
+
+
+def no_chunk(path: Path) -> Path:
+    """A chunk of no voxels along one axis, which the library takes for one."""
+    folder = zarr_folder(path, 2)
+    meta = next(folder.rglob(".zarray"))
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"chunks": [0, 5, 6]}))
+    return folder
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "tiff cut in its data": (cut(tiff, 0.5), "cut off|damaged"),
     "tiff cut in its first page": (cut(tiff, 0.1), "cut off|damaged"),
@@ -224,6 +280,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "slices of two sizes": (other_slice, "must be like s_8.tif, 6 x 5 uint8; got 6 x 4 uint8"),
     "a missing slice": (lambda path: slices(path, skip=1), "after s_8.tif comes s_10.tif"),
     "text": (text, "the content is none of these"),
+    "four bytes": (tiny, "damaged, cut off"),
+    "fewer images than announced": (lying_images, "announces 9 images; got 4"),
+    "a page with less than it says": (short_page, "a page of 240 bytes has 30 in the file|pages of one size"),
+    "dates": (dates, "must hold grey values or labels; got datetime64"),
+    "complex numbers": (complex_numbers, "must hold grey values or labels; got complex64"),
+    "an encrypted archive": (encrypted, "damaged, cut off.*encrypted"),
+    "gzip without its end": (gzip_without_end, "the packed data end too early"),
+    "a chunk of nothing": (no_chunk, "damaged, cut off.*chunk"),
     "no file": (lambda path: path / "nowhere.tif", "there is no such file"),
 }
 
@@ -282,3 +346,13 @@ def test_one_array_of_several(tmp_path: Path) -> None:
     file = npz(tmp_path, one=VOXELS, two=VOXELS[::-1])
     found: NDArray[Any] = read_stack(file, "two").voxels
     assert np.array_equal(found, VOXELS[::-1])
+
+
+def test_chunks_that_are_not_there_are_told(tmp_path: Path) -> None:
+    """Bug: half an image was never copied, reads as zeros, and nobody says so."""
+    folder = zarr_folder(tmp_path, 2)
+    assert not read_stack(folder).notes
+    (folder / "1.0.0").unlink()
+    raw = read_stack(folder)
+    assert raw.notes == ("1 of 2 chunks are not there and read as 0",)
+    assert not raw.voxels[2:].any()
