@@ -245,7 +245,7 @@ def _from_cells(
     goals = [
         (slope, e.goal(goal))
         for goal, slope in metric.gradient.items()
-        if goal not in ("conductance", "total", "voltage")
+        if goal not in ("conductance", "total", "voltage", "moment")  # sums of reactions, whatever the density
     ]
     recovery = abs(sum(slope * float((parts * change).sum()) for slope, parts in goals))
     method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux" + word
