@@ -33,8 +33,8 @@ type Face = Literal["-x", "+x", "-y", "+y", "-z", "+z"]
 
 #: Figures that ``accuracy`` can ask for beside the ball means.
 TARGETS = (
-    "cell_voltage", "total_current", "resistance", "area_resistance", "electrode_advance", "crack_current",
-    "crack_current_share", "capture_area", "capture_ratio", "fef_tip", "edge_flux_intensity",
+    "cell_voltage", "total_current", "resistance", "area_resistance", "electrode_advance", "advance_volume",
+    "crack_current", "crack_current_share", "capture_area", "capture_ratio", "fef_tip", "edge_flux_intensity",
     "flux_q50", "flux_q90", "flux_q95", "flux_q99", "effective_conductivity",
 )  # fmt: skip
 

@@ -98,8 +98,8 @@ class Evaluation:
             names = groups.get(name, (name.removeprefix("region "),))
             own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in names])
             plane = self.height if self.case.electrodes.plating.face == "+z" else 0.0
-            depth = np.abs(self.flux.points[self.flux.facets[:, :3], 2] - plane) if name == "moment" else 1.0
-            return np.where(own[:, None], self.flux.hats * depth, 0.0)
+            weights = self.flux.depth_weights(plane) if name == "moment" else self.flux.hats
+            return np.where(own[:, None], weights, 0.0)
         result = np.zeros(self.flux.density.shape)
         own = np.isin(self.flux.surface, [self.flux.names.index(n) for n in self.plating_names])
         for length, mean in self.ball_means.items():

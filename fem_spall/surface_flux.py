@@ -84,6 +84,17 @@ class LithiumFlux:
         """Area, m^2."""
         return float(self.areas.sum())
 
+    def depth_weights(self, plane: float) -> NDArray[np.float64]:
+        """Weights (k, 3), m^3, of the corners' densities in ∫ |z − plane| j ds, ``plane`` in m.
+
+        Depths of the corners times their reactions, and what curved facets are deeper than their corners say.
+        """
+        shape, parts = _gauss()
+        where, weights = _samples(self.points, self.facets, shape, parts)
+        depth = np.abs(self.points[self.facets[:, :3], 2] - plane)
+        beyond = np.abs(where[:, :, 2] - plane) - depth @ shape.T
+        return np.asarray(self.hats * depth + (weights * beyond) @ shape * self.sides[:, None])
+
     def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Current densities, ascending, and the area that has each; (s,) float, A/m^2 and m^2."""
         shape, parts = _equal_parts(4)
