@@ -86,7 +86,9 @@ class System:
         lifted.x.scatter_forward()
         contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
         self.given = LithiumPotential(lifted, contact, current=problem.imposed)
-        self.stiffness = Stiffness(problem) if problem.degree == 2 else None
+        self.stiffness = None
+        if self.coarse is not None:
+            self.stiffness = Stiffness(problem, self.coarse._geometry if self.coarse._straight else None)
         self.elimination = elimination_of(problem, space, self.fixed)
 
     @cached_property

@@ -24,7 +24,7 @@ COUNTS = {
     "stiffness": ("stiffness(CELLS, map, a, x, y)", CELLS, 167, 113),
     "corners": ("corners(CELLS, 9, map, a, x, y)", CELLS, 53, 46),
     "smooth": ("smooth(UNKNOWNS, 0.5, 0.25, a, x, y, z, b)", UNKNOWNS, 3.0, 1.5),
-    "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y)", UNKNOWNS, 13, 14),
+    "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y, z)", UNKNOWNS, 13, 14),
     "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 18, 19),
     "advance": ("advance(UNKNOWNS, 0.5, x, y, z, b)", UNKNOWNS, 2.5, 1.9),
 }
@@ -34,7 +34,7 @@ DRIVER = """
 void stiffness(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
 void corners(int64_t, REAL, const int32_t *, const REAL *, const REAL *, REAL *);
 void smooth(int64_t, REAL, REAL, const REAL *, const REAL *, REAL *, REAL *, REAL *);
-void raise(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void raise(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, REAL *, REAL *);
 void lower(int64_t, int64_t, const int32_t *, const REAL *, REAL *, const REAL *, REAL *);
 double advance(int64_t, REAL, const REAL *, const REAL *, REAL *, REAL *);
 enum { CELLS = %d, UNKNOWNS = %d };
