@@ -73,6 +73,18 @@ def test_the_action_is_that_of_the_matrix(name: str) -> None:
     np.testing.assert_allclose(rough.array, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", MESHES)
+def test_the_space_of_degree_2_is_that_of_the_library(name: str) -> None:
+    """Bug: an edge gets two numbers, or two edges one: the potential tears, or is tied where it should not be."""
+    problem = problem_on(MESHES[name])
+    own, other = problem.space, dolfinx.fem.functionspace(problem.mesh.mesh, ("Lagrange", 2))
+    places = [space.tabulate_dof_coordinates() for space in (own, other)]
+    assert places[0].shape == places[1].shape
+    by_cell = [place[space.dofmap.list] for place, space in zip(places, (own, other), strict=True)]
+    np.testing.assert_array_equal(*by_cell)
+    assert len(np.unique(own.dofmap.list)) == len(np.unique(places[0].round(9), axis=0)) == len(places[0])
+
+
 def dirichlet_problem(degree: int, crack: str = "a", **mesh: Any) -> ConductionProblem:
     """Anisotropic, with a crack at the potential of the plating face, which is half of it."""
     electrolyte = {"size": ["20 um", "30 um", "50 um"], "conductivity": {"kind": "anisotropic", "rows": ANISOTROPIC}}
