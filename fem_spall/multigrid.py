@@ -2,7 +2,7 @@
 
 PETSc's GAMG makes the levels, once; the cycle is our own: each level is kept in single precision in slices of rows
 (``kernels.c``) and smoothed by Chebyshev polynomials of the fourth kind, so that nothing in it depends on the order of
-the unknowns or on the number of ranks but the aggregates.  Every rank has the inverse of the coarsest.
+the unknowns or on the number of ranks but the aggregates.  Every rank solves the coarsest.
 
 Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023) e2518.
 """
@@ -30,6 +30,8 @@ GAMG = {
     "mg_levels_ksp_type": "richardson",
     "mg_levels_pc_type": "jacobi",
 }
+#: Unknowns of the coarsest level up to which it has a dense inverse.
+DENSE = 1000
 #: Degree of the smoothing polynomial.
 SMOOTHING = 3
 #: Steps of Lanczos' method for the largest eigenvalue of a smoother, and the factor of safety on it.
@@ -189,11 +191,20 @@ class _Cycle:
         return _Level(_Sliced(*local), _Sliced(*weights), _Sliced(*down), inverse, steps, *vectors)
 
     def _coarsest(self, matrix: Any, own: Any) -> None:
+        """Every rank gets the whole: usually a few hundred unknowns, more only where aggregates do not grow."""
         rows, columns, values = matrix.getValuesCSR()
         begin, n = matrix.getOwnershipRange()[0], matrix.size[1]
-        whole = np.zeros((n, n))
-        whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
-        self._inverse = np.linalg.inv(self._comm.allreduce(whole))
+        self._bottom: Callable[[Floats], Any]
+        if n <= DENSE:
+            whole = np.zeros((n, n))
+            whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
+            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).__matmul__
+        else:
+            from scipy import sparse
+            from scipy.sparse import linalg
+
+            parts = self._comm.allgather(sparse.csr_matrix((values, columns, rows), shape=(len(rows) - 1, n)))
+            self._bottom = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
         self._last = dolfinx.la.vector(own, 1, np.float32)
         self._place = slice(begin, begin + own.size_local)
 
@@ -214,7 +225,7 @@ class _Cycle:
         if number == len(self._levels):
             n = self._place.stop - self._place.start
             whole = np.concatenate(self._comm.allgather(self._last.array[:n]))
-            self._last.array[:n] = self._inverse[self._place] @ whole
+            self._last.array[:n] = self._bottom(whole.astype(np.float64))[self._place]
             return
         level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
         rest, x, n = level.rest.array, level.found.array, level.matrix.n

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fem_spall import multigrid
 from fem_spall.conduction import ConductionProblem, formulate
 from fem_spall.errors import SetupError
 from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
 from fem_spall.kernels import LANES, Kernels
 from fem_spall.matrix_free import Stiffness
 from fem_spall.mesh.tagged import distribute
+from fem_spall.multigrid import Assembled
 from fem_spall.nonconforming import Nonconforming
 from fem_spall.progress import Silent
 from fem_spall.solve import solve
@@ -113,6 +115,16 @@ def test_the_multigrid_has_levels_and_is_symmetric() -> None:
     one[system.fixed] = two[system.fixed] = 0.0
     left, right = one @ cycle(two).astype(float), two @ cycle(one).astype(float)
     assert left == pytest.approx(right, rel=1e-4, abs=1e-5 * np.sqrt((one @ cycle(one)) * (two @ cycle(two))))
+
+
+def test_a_large_coarsest_level_is_solved_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: where aggregates do not grow, the inverse of the coarsest level takes all of the memory."""
+    system = System(dirichlet_problem(1))
+    residual = np.random.default_rng(3).normal(size=system.owned)
+    found = [Assembled(system.matrix, None).precondition(residual).copy()]
+    monkeypatch.setattr(multigrid, "DENSE", 0)
+    found.append(Assembled(system.matrix, None).precondition(residual))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5 * np.abs(found[0]).max())
 
 
 @pytest.mark.parametrize("resistance", [False, True])
