@@ -13,6 +13,21 @@
 #define W 8 /* for float as well: 16 was 5 % slower on AVX-512 */
 #define LANES _Pragma("omp simd")
 
+/* The ``size`` values of each lane; lanes beyond ``count`` are zero.  Whole vectors are put together in registers: stores
+   by lane would hold up the loads that follow. */
+typedef REAL lanes __attribute__((vector_size(W * sizeof(REAL)), may_alias));
+static inline void gather(int count, int size, const int32_t *at, const REAL *x, REAL u[][W])
+{
+    for (int k = 0; k < size; k++) {
+        const int32_t *a = at + k;
+        if (count == W)
+            *(lanes *)u[k] = (lanes){x[a[0]], x[a[size]], x[a[2 * size]], x[a[3 * size]],
+                                     x[a[4 * size]], x[a[5 * size]], x[a[6 * size]], x[a[7 * size]]};
+        else
+            for (int l = 0; l < W; l++) u[k][l] = l < count ? x[a[l * size]] : 0;
+    }
+}
+
 /* g_i(v) for i = 1, 2, 3 at v = 0..3 from the ten values of each lane. */
 static inline void gradients(const REAL u[10][W], REAL g[3][4][W])
 {
@@ -76,9 +91,7 @@ void stiffness(int64_t cells, const int32_t *unknowns, const REAL *geometry, con
         const int32_t *at = unknowns + 10 * first;
         REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
         REAL f[3][4][W] __attribute__((aligned(64)));
-        if (count < W) memset(u, 0, sizeof u);
-        for (int l = 0; l < count; l++)
-            for (int k = 0; k < 10; k++) u[k][l] = x[at[10 * l + k]];
+        gather(count, 10, at, x, u);
         gradients(u, g);
         conducted(geometry, g, f);
         residuals(f, u);
@@ -93,11 +106,9 @@ double energy(int64_t cells, const int32_t *unknowns, const REAL *geometry, cons
     double sum = 0;
     for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
         int count = cells - first < W ? (int)(cells - first) : W;
-        const int32_t *at = unknowns + 10 * first;
-        REAL u[10][W] __attribute__((aligned(64))) = {{0}}, g[3][4][W] __attribute__((aligned(64)));
+        REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
         REAL f[3][4][W] __attribute__((aligned(64)));
-        for (int l = 0; l < count; l++)
-            for (int k = 0; k < 10; k++) u[k][l] = x[at[10 * l + k]];
+        gather(count, 10, unknowns + 10 * first, x, u);
         gradients(u, g);
         conducted(geometry, g, f);
         for (int i = 0; i < 12; i++)
@@ -130,9 +141,8 @@ void stored(int64_t cells, const int32_t *which, const int32_t *unknowns, const 
 static inline void corner_residuals(int count, const int32_t *at, REAL factor, const REAL *g, const REAL *x,
                                     REAL r[4][W], double *energy)
 {
-    REAL u[4][W] __attribute__((aligned(64))) = {{0}}, sum[W];
-    for (int l = 0; l < count; l++)
-        for (int k = 0; k < 4; k++) u[k][l] = x[at[4 * l + k]];
+    REAL u[4][W] __attribute__((aligned(64))), sum[W];
+    gather(count, 4, at, x, u);
     factor *= 20;
     LANES for (int l = 0; l < W; l++) {
         REAL a = factor * (u[1][l] - u[0][l]), b = factor * (u[2][l] - u[0][l]), c = factor * (u[3][l] - u[0][l]);
@@ -366,6 +376,35 @@ void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict
     }
 }
 
+/* Numbers of the unknowns of degree 2, in the order in which the cells come to them: out (cells, 10), of the vertices
+   ``ones`` (cells, 4) below ``n``; returns how many.  ``first`` (n) is for work, and ``at`` (n) takes the vertices'
+   numbers; edges are listed by their lower vertex: ``next``, ``upper`` and ``own`` have room for 6 cells each. */
+int64_t quadratic(int64_t cells, int64_t n, const int32_t *ones, int32_t *first, int32_t *at, int32_t *next,
+                  int32_t *upper, int32_t *own, int32_t *out)
+{
+    static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
+    int32_t count = 0, edges = 0;
+    for (int64_t i = 0; i < n; i++) first[i] = at[i] = -1;
+    for (int64_t c = 0; c < cells; c++, ones += 4, out += 10) {
+        for (int k = 0; k < 4; k++) {
+            if (at[ones[k]] < 0) at[ones[k]] = count++;
+            out[k] = at[ones[k]];
+        }
+        for (int k = 0; k < 6; k++) {
+            const int32_t a = ones[ends[k][0]], b = ones[ends[k][1]], low = a < b ? a : b, high = a < b ? b : a;
+            int32_t edge = first[low];
+            while (edge >= 0 && upper[edge] != high) edge = next[edge];
+            if (edge < 0) {
+                edge = edges++;
+                next[edge] = first[low], upper[edge] = high, own[edge] = count++;
+                first[low] = edge;
+            }
+            out[4 + k] = own[edge];
+        }
+    }
+    return count;
+}
+
 /* The two unknowns of degree 1 whose mean each unknown of degree 2 takes: out (n, 2). */
 void parents(int64_t cells, const int32_t *ones, const int32_t *twos, int32_t *out)
 {
@@ -377,23 +416,26 @@ void parents(int64_t cells, const int32_t *ones, const int32_t *twos, int32_t *o
         }
 }
 
-/* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3; zero where ``inverse`` is zero. */
+/* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3, or zero where ``inverse`` is zero; which is
+   added to ``total`` as well. */
 static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *coarse,
-                              REAL *restrict fine)
+                              REAL *restrict fine, REAL *restrict total)
 {
     for (int64_t i = 0; i < n; i++, parent += count) {
         REAL sum = coarse[parent[0]] + coarse[parent[1]];
         if (count == 3) sum += coarse[parent[2]];
         fine[i] = inverse[i] != 0 ? sum * (REAL)(1.0 / count) : 0;
+        total[i] += fine[i];
     }
 }
 
-void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const REAL *coarse, REAL *fine)
+void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse, const REAL *coarse, REAL *fine,
+           REAL *total)
 {
     if (count == 2)
-        raise_from(n, 2, parent, inverse, coarse, fine);
+        raise_from(n, 2, parent, inverse, coarse, fine, total);
     else
-        raise_from(n, 3, parent, inverse, coarse, fine);
+        raise_from(n, 3, parent, inverse, coarse, fine, total);
 }
 
 /* The transpose of it, of the residual r -= w: added to ``coarse``. */

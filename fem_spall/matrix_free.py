@@ -50,14 +50,17 @@ class _Cells:
 class Stiffness:
     """A of degree 2 in y = Aφ, where A is ∫ σ∇u·∇v dx and, by surface, ∫ β u v ds."""
 
-    def __init__(self, problem: ConductionProblem) -> None:
+    def __init__(self, problem: ConductionProblem, straight: Floats | None = None) -> None:
+        """``straight`` is the geometry of the cells where it is known that none is curved."""
         mesh, space = problem.mesh.mesh, problem.space
         self.problem, self.map = problem, space.dofmap.index_map
         self.owned = self.map.size_local
         self.cells = mesh.topology.index_map(3).size_local
         self.unknowns = space.dofmap.list[: self.cells]
         self.products = 0
-        geometry, self.curved = cell_geometry(problem, STRAIGHT)
+        geometry, self.curved = (
+            (straight, np.empty(0, np.int32)) if straight is not None else cell_geometry(problem, STRAIGHT)
+        )
         nodes = mesh.geometry.dofmaps[0][: self.cells]
         self._sigma = _upper(problem)
         matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.by_cell[self.curved])
@@ -281,7 +284,9 @@ class TwoLevel:
         begin = np.random.default_rng(self._comm.rank).normal(size=n) * (inverse != 0)
         if elimination is not None:
             elimination.share(begin)
-        self._steps = smoothing_steps(smoothing, largest_eigenvalue(self._comm, inverse, begin, self._image_of))
+        vectors = self._direction.array, self._product.array
+        largest = largest_eigenvalue(self._comm, vectors, self._multiply, inverse, begin)
+        self._steps = smoothing_steps(smoothing, largest)
 
     def solve(self, right: Floats, start: Floats | None, tolerance: float, most: int) -> tuple[Floats, int]:
         """As :func:`conjugate_gradients`."""
@@ -303,12 +308,6 @@ class TwoLevel:
         self._apply(self._direction, self._product)
         self._product.array[self._fixed] = 0.0
 
-    def _image_of(self, p: Floats) -> Floats:
-        """Ap for the owned unknowns, in single precision."""
-        self._step.array[: self._n] = p
-        self._apply(self._step, self._image)
-        return np.asarray(self._image.array[: self._n], dtype=np.float64)
-
     def _precondition(self, residual: Floats, size: float) -> NDArray[np.float32]:
         """B r/|r|: smooth, correct on degree 1, smooth."""
         n, run, r, z = self._n, self._run, self._rest, self._z
@@ -320,15 +319,14 @@ class TwoLevel:
             self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
         self._apply(d, w)
-        self._correct(r, w, d)
-        z += d.array[:n]
+        self._correct(r, w, d, z)
         for a, b in self._steps:
             self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
         return z
 
-    def _correct(self, r: NDArray[np.float32], w: Any, d: Any) -> None:
-        """R ← r − w; d ← P B₁ Pᵀr."""
+    def _correct(self, r: NDArray[np.float32], w: Any, d: Any, z: NDArray[np.float32]) -> None:
+        """R ← r − w; d ← P B₁ Pᵀr; z ← z + d."""
         below, count = self._below, self._parents.shape[1]
         below.array[:] = 0.0
         self._run("lower", self._n, count, self._parents, self._inverse, r, w.array, below.array)
@@ -337,4 +335,4 @@ class TwoLevel:
         owned = below.index_map.size_local
         below.array[:owned] = self._coarse.correct(below.array[:owned])
         below.scatter_forward()
-        self._run("raise", self._n, count, self._parents, self._inverse, below.array, d.array)
+        self._run("raise", self._n, count, self._parents, self._inverse, below.array, d.array, z)

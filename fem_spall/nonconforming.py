@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
 from fem_spall.fenics import basix, compile_form, dolfinx, ufl
 from fem_spall.kernels import kernels
-from fem_spall.matrix_free import TwoLevel, cell_geometry
+from fem_spall.matrix_free import TwoLevel
 from fem_spall.system import System, elimination_of
 
 __all__ = ["Nonconforming"]
@@ -39,14 +38,14 @@ type Floats = NDArray[np.float64]
 class _Stiffness:
     """A in y = Aw: ∫ σ∇u·∇v dx by cell, and ∮ β v ds by facet on surfaces with a resistance."""
 
-    def __init__(self, problem: ConductionProblem, space: Any, walls: dict[str, Floats]) -> None:
-        mesh = problem.mesh.mesh
+    def __init__(self, linear: System, space: Any, walls: dict[str, Floats]) -> None:
+        mesh = linear.problem.mesh.mesh
         self.map = space.dofmap.index_map
         self.owned = self.map.size_local
         self.cells = mesh.topology.index_map(3).size_local
         self.unknowns = space.dofmap.list[: self.cells]
         self._contact = sum(walls.values(), np.zeros(self.owned + self.map.num_ghosts)) if walls else None
-        self._geometry, _ = cell_geometry(problem, np.inf)  # all as straight
+        self._geometry = linear.geometry  # all as straight
 
     @cached_property
     def _single(self) -> NDArray[np.float32]:
@@ -106,7 +105,7 @@ class Nonconforming:
             name: dolfinx.fem.assemble_vector(compile_form(problem.contact_term(name, one, test))).array
             for name in problem.contact
         }
-        self._stiffness = _Stiffness(problem, space, walls)
+        self._stiffness = _Stiffness(linear, space, walls)
         parents = np.zeros((len(self.free), 3), dtype=np.int32)
         parents[space.dofmap.list] = linear.problem.space.dofmap.list[:, OPPOSITE]
         own = fixed[fixed < self._stiffness.owned]

@@ -86,7 +86,9 @@ class System:
         lifted.x.scatter_forward()
         contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
         self.given = LithiumPotential(lifted, contact, current=problem.imposed)
-        self.stiffness = Stiffness(problem) if problem.degree == 2 else None
+        self.stiffness = None
+        if self.coarse is not None:
+            self.stiffness = Stiffness(problem, self.coarse.geometry if self.coarse._straight else None)
         self.elimination = elimination_of(problem, space, self.fixed)
 
     @cached_property
@@ -101,7 +103,7 @@ class System:
         """The matrix for the unknowns that are left, with unit rows at the fixed ones."""
         problem = self.problem
         plain = self._straight and not problem.contact and problem.mesh.comm.size == 1
-        matrix = vertex_matrix(problem, self.fixed, self._geometry) if plain else self._matrix_of_forms()
+        matrix = vertex_matrix(problem, self.fixed, self.geometry) if plain else self._matrix_of_forms()
         if self.elimination is not None:
             matrix = matrix.ptap(self.elimination.transfer)
             if self._walls:
@@ -115,7 +117,8 @@ class System:
         return self.problem.degree == 1 and self.problem.mesh.mesh.geometry.dofmaps[0].shape[1] == 4
 
     @cached_property
-    def _geometry(self) -> Floats:
+    def geometry(self) -> Floats:
+        """Six numbers of each cell, all taken as straight-sided, see :func:`cell_geometry`."""
         return cell_geometry(self.problem, np.inf)[0]
 
     @cached_property
@@ -176,7 +179,7 @@ class System:
             self.stiffness.multiply(swing.x, result, contact=False)
         else:
             cells = self.problem.space.dofmap.list
-            kernels("double")("corners", len(cells), 1.0, cells, self._geometry, swing.x.array, result.array)
+            kernels("double")("corners", len(cells), 1.0, cells, self.geometry, swing.x.array, result.array)
             result.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(-result.array[: self.owned])
 
@@ -186,7 +189,7 @@ class System:
             own = self.stiffness.energy(phi.x.array)
         elif self._straight:
             cells = self.problem.space.dofmap.list
-            own = kernels("double")("corner_energy", len(cells), cells, self._geometry, phi.x.array)
+            own = kernels("double")("corner_energy", len(cells), cells, self.geometry, phi.x.array)
         else:
             return integrate(self.problem.bulk(phi, phi), self.problem.mesh.comm)
         return float(self.problem.mesh.comm.allreduce(own))

@@ -111,7 +111,9 @@ def main() -> None:
     lap("intake")
     first = solve(formulate(case, mesh, 1), TOLERANCE)
     lap("degree 1")
-    second = solve(formulate(case, mesh, 2), TOLERANCE, first)
+    problem = formulate(case, mesh, 2)
+    lap("space")
+    second = solve(problem, TOLERANCE, first)
     lap("degree 2")
     found |= {
         "unknowns": [first.report.dofs, second.report.dofs],

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fem_spall import multigrid
 from fem_spall.conduction import ConductionProblem, formulate
 from fem_spall.errors import SetupError
 from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
 from fem_spall.kernels import LANES, Kernels
 from fem_spall.matrix_free import Stiffness
 from fem_spall.mesh.tagged import distribute
+from fem_spall.multigrid import Assembled
 from fem_spall.nonconforming import Nonconforming
 from fem_spall.progress import Silent
 from fem_spall.solve import solve
@@ -73,6 +75,18 @@ def test_the_action_is_that_of_the_matrix(name: str) -> None:
     np.testing.assert_allclose(rough.array, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", MESHES)
+def test_the_space_of_degree_2_is_that_of_the_library(name: str) -> None:
+    """Bug: an edge gets two numbers, or two edges one: the potential tears, or is tied where it should not be."""
+    problem = problem_on(MESHES[name])
+    own, other = problem.space, dolfinx.fem.functionspace(problem.mesh.mesh, ("Lagrange", 2))
+    places = [space.tabulate_dof_coordinates() for space in (own, other)]
+    assert places[0].shape == places[1].shape
+    by_cell = [place[space.dofmap.list] for place, space in zip(places, (own, other), strict=True)]
+    np.testing.assert_array_equal(*by_cell)
+    assert len(np.unique(own.dofmap.list)) == len(np.unique(places[0].round(9), axis=0)) == len(places[0])
+
+
 def dirichlet_problem(degree: int, crack: str = "a", **mesh: Any) -> ConductionProblem:
     """Anisotropic, with a crack at the potential of the plating face, which is half of it."""
     electrolyte = {"size": ["20 um", "30 um", "50 um"], "conductivity": {"kind": "anisotropic", "rows": ANISOTROPIC}}
@@ -101,6 +115,16 @@ def test_the_multigrid_has_levels_and_is_symmetric() -> None:
     one[system.fixed] = two[system.fixed] = 0.0
     left, right = one @ cycle(two).astype(float), two @ cycle(one).astype(float)
     assert left == pytest.approx(right, rel=1e-4, abs=1e-5 * np.sqrt((one @ cycle(one)) * (two @ cycle(two))))
+
+
+def test_a_large_coarsest_level_is_solved_as_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: where aggregates do not grow, the inverse of the coarsest level takes all of the memory."""
+    system = System(dirichlet_problem(1))
+    residual = np.random.default_rng(3).normal(size=system.owned)
+    found = [Assembled(system.matrix, None).precondition(residual).copy()]
+    monkeypatch.setattr(multigrid, "DENSE", 0)
+    found.append(Assembled(system.matrix, None).precondition(residual))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5 * np.abs(found[0]).max())
 
 
 @pytest.mark.parametrize("resistance", [False, True])
