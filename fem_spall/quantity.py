@@ -69,6 +69,14 @@ class Unit:
         return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.word}"
 
 
+#: Factors from units as cases have them: pint, which knows all others, takes half a second to start.
+_COMMON = {
+    **{(si, si): 1.0 for si in ("m", "V", "S/m", "A/m^2", "V/m", "ohm*m^2", "rad", "s", "byte", "m^3", "A", "Pa", "K")},
+    ("um", "m"): 1e-6, ("nm", "m"): 1e-9, ("mm", "m"): 1e-3, ("um^3", "m^3"): 1e-18, ("mV", "V"): 1e-3,
+    ("mA/cm^2", "A/m^2"): 10.0, ("min", "s"): 60.0, ("GB", "byte"): 1e9, ("kV/m", "V/m"): 1e3, ("mS/cm", "S/m"): 0.1,
+    ("ohm cm^2", "ohm*m^2"): 1e-4, ("deg", "rad"): math.pi / 180, ("MPa", "Pa"): 1e6, ("S/cm", "S/m"): 100.0,
+}  # fmt: skip
+
 # One number, then a product of units. Anything cleverer would be evaluated, and '2 m**9**9**9' never ends.
 _NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)\s*(.*?)\s*", re.DOTALL)
 _NAME = r"[A-Za-zµμΩÅ°]{1,30}"
@@ -98,9 +106,14 @@ def _registry() -> pint.UnitRegistry[float]:
     return pint.UnitRegistry(cache_folder=None)
 
 
-@functools.cache
 def _factor(text: str, si: str) -> float:
     """Factor from the unit ``text`` to ``si``; ValueError with the reason where there is none."""
+    common = _COMMON.get((text, si))
+    return _factor_by_pint(text, si) if common is None else common
+
+
+@functools.cache
+def _factor_by_pint(text: str, si: str) -> float:
     import tokenize
 
     _without_dask()

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from fem_spall.mesh.arrays import MeshArrays
 
@@ -116,6 +115,8 @@ def _root(rising: object, wanted: float, ends: tuple[float, float]) -> float:
         return low
     if rising(high, wanted) <= 0:
         return high
+    from scipy.optimize import brentq
+
     return float(brentq(rising, low, high, args=(wanted,), xtol=1e-14 * (high - low) + 1e-300, rtol=1e-14))
 
 

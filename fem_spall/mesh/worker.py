@@ -28,7 +28,6 @@ from fem_spall.mesh.focus import Focus, refined_boundary
 from fem_spall.mesh.regions import region_areas, with_facets
 from fem_spall.mesh.sides import closed_again, opened
 from fem_spall.mesh.sizes import SizeField
-from fem_spall.mesh.surface_mesh import mesh_surfaces
 from fem_spall.mesh.worst_cells import mend_worst_cells
 
 __all__ = ["mesh_case", "read_failure", "refine_mesh", "write_failure"]
@@ -78,6 +77,8 @@ def mesh_case(
     if shapes:
         surfaces = {**{shape.name: _triangulate(case, shape) for shape in shapes}, **surfaces}
     surfaces = {crack.name: surfaces[crack.name] for crack in case.cracks}
+    from fem_spall.mesh.surface_mesh import mesh_surfaces
+
     return mesh_surfaces(case, surfaces, remesher, trail or Trail())
 
 

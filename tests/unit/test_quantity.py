@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fem_spall.quantity import Unit, to_si, to_text
+from fem_spall.quantity import _COMMON, Unit, _factor_by_pint, to_si, to_text
 
 LENGTH = Unit("m", "20 um", "length")
 CURRENT_DENSITY = Unit("A/m^2", "0.5 mA/cm^2", "current density")
@@ -99,3 +101,15 @@ def test_text_round_trip(value: float) -> None:
     once = to_si(to_text(value, LENGTH), LENGTH)
     assert math.isclose(once, value, rel_tol=1e-14)
     assert to_si(to_text(once, LENGTH), LENGTH) == once
+
+
+def test_common_units_are_what_pint_says() -> None:
+    """Bug: the short table of factors has another value than pint, or a unit of another dimension."""
+    for (text, si), factor in _COMMON.items():
+        assert float(f"{_factor_by_pint(text, si):.15g}") == float(f"{factor:.15g}"), text
+
+
+def test_cases_need_no_pint() -> None:
+    """Bug: a default with a unit outside the table costs every process half a second."""
+    code = "import sys, fem_spall.case, fem_spall.mesh.worker; sys.exit('pint' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
