@@ -169,7 +169,7 @@ def judged(name: str, case: dict[str, Any], expect: dict[str, Any], options: arg
         elif code != 0:
             refused(row, last[0], result)
         else:
-            compared(row, result, case, out)
+            compared(row, result, case, expect, out)
     letter = {"succeeded": "S", "repaired": "R", "refused": "E"}.get(row.verdict, "!")
     row.as_expected = letter in accept
     return row
@@ -216,7 +216,7 @@ def refused(row: Row, line: str, result: dict[str, Any]) -> None:
         row.verdict, row.text = "wrong", f"refused, and presents a result: {line}"
 
 
-def compared(row: Row, result: dict[str, Any], case: dict[str, Any], out: Path) -> None:
+def compared(row: Row, result: dict[str, Any], case: dict[str, Any], expect: dict[str, Any], out: Path) -> None:
     """Fill in the oracles; ``wrong`` if one of them does not hold."""
     faults: list[str] = []
     row.cells, row.min_quality, row.p01_quality = (
@@ -227,12 +227,14 @@ def compared(row: Row, result: dict[str, Any], case: dict[str, Any], out: Path) 
     cut_off = -sum(one["d_volume"] for one in result["repairs"] if one["kind"].startswith("electrolyte cut off"))
     row.volume_um3 = float(np.prod(BLOCK)) - mesh.volume - cut_off / UM**3
     reference = np.nan
-    if bodies is not None:
+    if "volume_um3" in expect:
+        reference = expect["volume_um3"]
+    elif bodies is not None:
         reference = oracles.given_volume(bodies, BLOCK)
     elif all(crack["kind"] == "image_stack" for crack in case["cracks"]):
         # What the record says it changed must explain the difference to the voxels.
         stated = [one["d_volume"] for one in result["repairs"] if one["kind"].startswith(VOXELS)]
-        reference = sum(oracles.stack_volume(crack) for crack in case["cracks"]) + sum(stated) / UM**3
+        reference = sum(oracles.stack_volume(crack, BLOCK) for crack in case["cracks"]) + sum(stated) / UM**3
     if np.isfinite(reference):
         row.volume_error = row.volume_um3 / reference - 1
         if abs(row.volume_error) > VOLUME:
