@@ -11,9 +11,8 @@ from fem_spall.case import Case
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.sides import side_numbers
-from fem_spall.mesh.tagged_surface import TaggedSurface
 
-__all__ = ["apart_from_plating", "check_mesh", "check_surfaces", "radius_ratio", "surface_distance"]
+__all__ = ["apart_from_plating", "check_mesh", "check_surfaces", "radius_ratio"]
 
 
 def radius_ratio(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -35,24 +34,6 @@ def cell_volumes(mesh: MeshArrays) -> NDArray[np.float64]:
     """Volumes of the straight-sided tetrahedra, (m,) float, mesh units cubed."""
     a, b, c, d = (mesh.points[mesh.cells[:, i]] for i in range(4))
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6)
-
-
-def surface_distance(mesh: MeshArrays, tags: list[int], boundary: TaggedSurface) -> tuple[float, float]:
-    """Largest and 99th-percentile distance, m, between a meshed crack (by its tags) and its surface in the boundary.
-
-    Vertices and centroids of either surface against the triangles of the other.
-    """
-    import igl
-
-    facets = mesh.facets[np.isin(mesh.tags, tags)][:, :3]
-    faces = boundary.faces[np.isin(boundary.tags, tags)]
-    one = np.concatenate([mesh.points[np.unique(facets)], mesh.points[facets].mean(axis=1)])
-    other = np.concatenate([boundary.vertices[np.unique(faces)], boundary.vertices[faces].mean(axis=1)])
-    both = np.sqrt(np.concatenate([
-        igl.point_mesh_squared_distance(one, boundary.vertices, faces)[0],
-        igl.point_mesh_squared_distance(other, mesh.points, facets)[0],
-    ]))  # fmt: skip
-    return float(both.max()) * mesh.unit, float(np.quantile(both, 0.99)) * mesh.unit
 
 
 def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -> dict[str, Any]:

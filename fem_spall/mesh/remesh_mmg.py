@@ -1,41 +1,33 @@
-"""Remesh the tagged boundary of the electrolyte with MMG, every tag boundary an explicit ridge.
+"""Remesh the tagged boundary of the electrolyte with MMG, within a distance of what was given.
 
-MMG's own ridge detection misses the edge where a crack meets the plating face at a
-shallow angle; it then averages the normals across it and the plane bulges.  So every edge
-between two surfaces is handed over as a ridge, every vertex of three or more as a corner, and
-detection is off.  MMG joins features thinner than its smallest size without an error; such
-edges are counted here.
+MMG's own distance is an aim.  Where its answer is further off than the tolerance, the given triangles there are kept as
+they are, and it is asked again.  It joins features thinner than its smallest size without an error; such edges are
+counted here, and mended likewise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from fem_spall.errors import MeshingError
-from fem_spall.mesh.arrays import FACES, triangle_areas
+from fem_spall.mesh.arrays import triangle_areas
+from fem_spall.mesh.distance import faces_near, places_beyond, touched
+from fem_spall.mesh.mend_walls import mend_walls, triangle_shapes
+from fem_spall.mesh.mmg import FLAT, flattened, mmgs, ridges_and_corners
 from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
-__all__ = ["fineness", "is_polyhedron", "remesh", "remesh_faces", "remesh_plate"]
+__all__ = ["fineness", "is_polyhedron", "keep_walls", "remesh", "remesh_plate"]
 
-#: Bend of the rim of a sheet, rad, that is kept as a corner.
-CORNER = np.radians(45)
-#: Turn of the normal, rad, above which an edge within a crack counts as folded.  Measured on a lens with a
-#: knife-edged rim at hmin 0.2 um: largest distance to the input 0.20 um without, 0.06 um with it.
-SHARP = np.radians(60)
-#: Folded edges are kept only in chains of at least this many edges or smallest sizes (a coarse file has few, long
-#: edges); single ones are noise and spoil the mesh.
-CHAIN = 8
-#: An edge of that length on its own is kept if the normal turns by more than FACET, rad.  Where the triangles of the
-#: cracks are on average larger than POLYHEDRON of the smallest size, they are taken as the facets of a polyhedron, and
-#: all edges that turn by more than FLAT are kept.
-FACET, POLYHEDRON, FLAT = np.radians(15), 3.0, np.radians(1)
+type Floats = NDArray[np.float64]
+type Bools = NDArray[np.bool_]
+
+#: Where the triangles of the cracks are on average larger than this times the smallest size, they are taken as the
+#: facets of a polyhedron.
+POLYHEDRON = 3.0
 #: A triangle of lower quality (4 sqrt(3) area / sum of squared edges) has its surroundings meshed with THIN times its
 #: height instead, down to LEAST of the smallest size: beside a narrow strip all triangles would be as long as the
 #: largest size and as high as the strip.  In PASSES at most.
@@ -48,8 +40,15 @@ SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
 #: triangles, the shell of a ball: 2.9 % at first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um:
 #: 3.4 %, 3.9 %, then 0.7 %.
 COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, (1 / 2, 1 / 4, 1 / 8)
-#: Passes over the faces of the block where the walls stay as they are.
-FACE_PASSES = 2
+#: Where the walls stay as they are: passes over the faces of the block, and length of an edge, in smallest sizes, above
+#: which it is halved.
+FACE_PASSES, LONG = 2, 3.0
+#: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
+#: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
+MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
+#: Shape above which given triangles may be kept, what of the tolerance MMG is asked for then, pass by pass, up to what
+#: of it a place counts as near, and how much of it mending may use up.
+KEPT, HELD, WITHIN, OFF = 0.3, (0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.5), 0.85, 0.15
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -67,7 +66,7 @@ def remesh(
     tolerance: float,
     *,
     sharp: bool,
-    sizes: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    sizes: Callable[[Floats], Floats] | None = None,
     plain: bool = False,
 ) -> TaggedSurface:
     """Return the boundary remeshed between the two sizes.
@@ -84,22 +83,22 @@ def remesh(
     fold = size_min if sharp else None
     polyhedron = FLAT if not plain and is_polyhedron(surface, size_min) else None
     given, aim = surface, min(tolerance, size_min / 2)
+
+    def made(one: TaggedSurface, closer: float, local: Floats | None, required: Bools | None = None) -> TaggedSurface:
+        least = size_min if local is None else min(size_min, float(local.min()))
+        kept = ridges_and_corners(one, fold, polyhedron)
+        return flattened(mmgs(one, kept, local, required, hmin=least, hmax=size_max, hgrad=grading, hausd=closer * aim))
+
     coarse = _mean_edge(surface) > COARSE * size_min
     steps = [(DRIFT, 1.0), (LARGEST_DRIFT, 1.0)] if coarse else [(LARGEST_DRIFT, 1.0)]
     result = None
     for allowed, closer in (*steps, *((LARGEST_DRIFT, fraction) for fraction in CLOSER)):
         if given is surface and result is not None and coarse:
             given = _faceted(surface, tolerance * FACETED)
-        local = sizes(given.vertices) if sizes is not None else None
-        made = _flatten(
-            _mmgs(
-                given, ridges_and_corners(given, fold, polyhedron), local,
-                hmin=size_min, hmax=size_max, hgrad=grading, hausd=closer * aim,
-            )
-        )  # fmt: skip
-        _refuse_faults(surface, made)
-        if result is None or _drift(surface, made) < _drift(surface, result):
-            result = made
+        answer = made(given, closer, sizes(given.vertices) if sizes is not None else None)
+        _refuse_faults(surface, answer)
+        if result is None or _drift(surface, answer) < _drift(surface, result):
+            result = answer
         if plain or surface.thin is not None or _drift(surface, result) <= allowed:
             break
     assert result is not None
@@ -107,23 +106,36 @@ def remesh(
         wanted = _narrow(result, size_min, size_max)
         if wanted is None:
             break
-        least = min(size_min, float(wanted.min()))
-        finer = _flatten(
-            _mmgs(
-                result,
-                ridges_and_corners(result, fold, polyhedron),
-                wanted,
-                hmin=least,
-                hmax=size_max,
-                hgrad=grading,
-                hausd=aim,
-            )
-        )
+        finer = made(result, 1.0, wanted)
         if _drift(surface, finer) > max(_drift(surface, result), DRIFT):
             break  # walls so close that mending their triangles lets them bulge into each other
         _refuse_faults(surface, finer)
         result = finer
+    if not plain:
+        result = _held(surface, given, result, tolerance, size_min, made)
+        _refuse_faults(surface, result)
     _refuse_drift(surface, result)
+    return result
+
+
+def _held(
+    surface: TaggedSurface, given: TaggedSurface, result: TaggedSurface, tolerance: float, size_min: float,
+    made: Callable[[TaggedSurface, float, Floats | None, Bools | None], TaggedSurface],
+) -> TaggedSurface:  # fmt: skip
+    """The surface remade with the given triangles where it would be further off than the tolerance otherwise."""
+    solid = surface.thin is None
+    if solid:
+        given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
+    keep = np.zeros(len(given.faces), dtype=bool)
+    own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
+    for closer in HELD:
+        if solid:
+            result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
+        far = faces_near(given, places_beyond(surface, result, WITHIN * tolerance))
+        if not far.any():
+            break
+        keep |= touched(given, far) & own
+        result = made(given, closer, None, keep)
     return result
 
 
@@ -142,7 +154,7 @@ def remesh_plate(
     result, wanted, least = _faceted(surface, PLATE_BULGE * opening), None, size_min
     for _ in range(1 + PASSES):
         kept = ridges_and_corners(result, size_min, turn)
-        result = _flatten(_mmgs(result, kept, wanted, hmin=least, hmax=size_max, hgrad=grading, hausd=aim))
+        result = flattened(mmgs(result, kept, wanted, hmin=least, hmax=size_max, hgrad=grading, hausd=aim))
         _refuse_faults(surface, result)
         wanted = _narrow(result, size_min, size_max, PLATE_LEAST)
         if wanted is None:
@@ -152,33 +164,69 @@ def remesh_plate(
     return result
 
 
-def remesh_faces(surface: TaggedSurface, size_min: float, size_max: float, grading: float) -> TaggedSurface:
+def keep_walls(
+    surface: TaggedSurface, size_min: float, size_max: float, grading: float, tolerance: float
+) -> TaggedSurface:
     """Return the boundary with the faces of the block remeshed and the walls of the cracks as they are.
 
-    For walls that are as fine as the mesh already, such as those of voxels: they have no bad triangles, and remeshing
-    them can only fold what is one triangle wide.
+    For walls that are about as fine as the mesh: their badly shaped triangles are mended one by one within the
+    tolerance, their edges longer than :data:`LONG` are halved, and all else stays, so that shape and areas are those
+    given.
 
     Raises
     ------
     MeshingError
         If the faces of the block do not stay as they were.
     """
-    result = delaunay_faces(surface)
+    result = mend_walls(surface, MENDED, SHORT * size_min, tolerance / 2)
+    result = delaunay_faces(_divided(result, LONG * size_min))
     for _ in range(FACE_PASSES):
         kept = ridges_and_corners(result, None)
         least = size_min * LEAST
-        result = _flatten(
-            _mmgs(result, kept, None, result.on_cracks, hmin=least, hmax=size_max, hgrad=grading, hausd=size_min / 2)
+        result = flattened(
+            mmgs(result, kept, None, result.on_cracks, hmin=least, hmax=size_max, hgrad=grading, hausd=size_min / 2)
         )
         result = delaunay_faces(result)
         _refuse_faults(surface, result)
     return result
 
 
-def fineness(surface: TaggedSurface, names: list[str], size: float) -> float:
-    """Mean edge of the walls over a size; 0 where there are others than those of the named cracks."""
-    own = np.isin(surface.tags, [surface.names[name] for name in names])
-    return _mean_edge(surface) / size if own.any() and (own == surface.on_cracks).all() else 0.0
+def _divided(surface: TaggedSurface, longest: float) -> TaggedSurface:
+    """The surface with the edges of its walls halved until none is longer than that."""
+    for _ in range(ROUNDS):
+        edges, index = facet_edges(surface.faces)
+        length = np.linalg.norm(surface.vertices[edges[:, 0]] - surface.vertices[edges[:, 1]], axis=1)
+        wall = np.zeros(len(edges), dtype=bool)
+        wall[index[surface.on_cracks]] = True
+        if not (split := wall & (length > longest)).any():
+            break
+        surface = split_edges(surface, split)
+    return surface
+
+
+def fineness(surface: TaggedSurface, size: float) -> float:
+    """Mean edge of the walls over a size; 0 where they cannot be kept.
+
+    That is where too many of their triangles are badly shaped, or where they are the large and flat facets of a
+    polyhedron, on which the mesh need not be fine.
+    """
+    own = surface.faces[surface.on_cracks]
+    area = triangle_areas(surface.vertices[own])
+    bad = area[triangle_shapes(surface.vertices[own]) < MENDED].sum() > BAD * area.sum()
+    flat = is_polyhedron(surface, size) and _flat_share(surface.vertices, own) > LEVEL
+    return 0.0 if bad or flat else _mean_edge(surface) / size
+
+
+def _flat_share(vertices: Floats, faces: NDArray[np.int64]) -> float:
+    """Share of the edges between two triangles that do not turn."""
+    corners = vertices[faces]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
+    index = facet_edges(faces)[1].ravel()
+    order = np.argsort(index, kind="stable")
+    pairs = order[np.flatnonzero(np.diff(index[order]) == 0)[:, None] + [0, 1]] // 3
+    turn = np.einsum("ij,ij->i", normal[pairs[:, 0]], normal[pairs[:, 1]])
+    return float((turn > np.cos(FLAT)).mean()) if len(turn) else 0.0
 
 
 def _refuse_drift(given: TaggedSurface, result: TaggedSurface) -> None:
@@ -215,9 +263,7 @@ def _mean_edge(surface: TaggedSurface) -> float:
     return float(np.sqrt(own.mean() * 4 / np.sqrt(3))) if own.size else 0.0
 
 
-def _narrow(
-    surface: TaggedSurface, smallest: float, largest: float, fraction: float = LEAST
-) -> NDArray[np.float64] | None:
+def _narrow(surface: TaggedSurface, smallest: float, largest: float, fraction: float = LEAST) -> Floats | None:
     """Sizes (n,) at the vertices that mend badly shaped triangles, or None where there are none."""
     corners = surface.vertices[surface.faces]
     lengths = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
@@ -259,127 +305,7 @@ def _faceted(surface: TaggedSurface, sagitta: float) -> TaggedSurface:
     return surface
 
 
-def ridges_and_corners(
-    surface: TaggedSurface, size_min: float | None, facets: float | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Edges (e, 2) to keep sharp, and vertices (c,) where three or more surfaces meet.
-
-    Those are the edges between two surfaces and, if ``size_min`` is given, within a crack the chains of edges
-    where the normal turns by more than :data:`SHARP`: the rim of a lens; with ``facets``, rad, all edges that turn by
-    more than that.
-    """
-    edges, index = facet_edges(surface.faces)
-    count = np.bincount(index.ravel())
-    begin = np.cumsum(count) - count
-    side = np.argsort(index.ravel(), kind="stable")  # the triangle sides of each edge, one after the other
-    first, second = side[begin] // 3, side[begin + np.minimum(count, 2) - 1] // 3
-    corners = surface.vertices[surface.faces]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-    turn = np.einsum("ij,ij->i", normal[first], normal[second])
-    tags = surface.tags
-    between = (tags[first] != tags[second]) | (count != 2)
-    ridges = edges[between]
-    pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
-    vertex, meeting = np.unique(pairs[:, 0], return_counts=True)
-    # Outlines of regions on a face; the corners of the block itself are those of three surfaces.
-    flat = [tag for face in surface.parts.values() if face in FACES for tag in surface.tags_of(face)]
-    fixed = [
-        vertex[meeting >= 3],
-        _rim_corners(surface.vertices, edges[count != 2], CORNER),
-        _touching(surface.faces, count, side),
-        _rim_corners(surface.vertices, edges[between & np.isin(tags[first], flat) & np.isin(tags[second], flat)], FLAT),
-    ]
-    if size_min is not None:
-        inner = ~between & surface.on_cracks[first]
-        length = np.linalg.norm(surface.vertices[edges[:, 0]] - surface.vertices[edges[:, 1]], axis=1) / size_min
-        folded = inner & (turn < np.cos(SHARP))
-        long = inner & ~folded & (turn < np.cos(FACET if facets is None else facets))
-        if facets is None:
-            long &= length >= CHAIN
-        ridges = np.concatenate([ridges, edges[folded][_in_chains(edges[folded], length[folded])], edges[long]])
-        if facets is not None:
-            fixed.append(_rim_corners(surface.vertices, edges[long | folded], facets))
-    return ridges, np.unique(np.concatenate(fixed))
-
-
-def _touching(faces: NDArray[np.int64], count: NDArray[np.int64], side: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Vertices where parts of the surface touch without a common edge; ``side`` lists the sides edge by edge."""
-    pairs = side[np.repeat(count, count) == 2].reshape(-1, 2)
-    near = np.repeat(np.arange(len(faces)), 3)[:, None] * 3 + np.tile([[0, 1], [1, 2], [2, 0]], (len(faces), 1))
-    one, two = near[pairs[:, 0]], near[pairs[:, 1]]
-    turned = faces.ravel()[one[:, 0]] != faces.ravel()[two[:, 0]]
-    two[turned] = two[turned, ::-1]
-    graph = coo_matrix((np.ones(one.size), (one.ravel(), two.ravel())), shape=(faces.size, faces.size))
-    fan = connected_components(graph, directed=False)[1]
-    fans = np.unique(np.stack([faces.ravel(), fan], axis=1), axis=0)
-    vertex, number = np.unique(fans[:, 0], return_counts=True)
-    return np.asarray(vertex[number > 1])
-
-
-def _rim_corners(vertices: NDArray[np.float64], edges: NDArray[np.int64], bend: float) -> NDArray[np.int64]:
-    """Vertices where chains of edges begin, branch or bend by more than an angle, rad."""
-    vertex, place, count = np.unique(edges, return_inverse=True, return_counts=True)
-    place = place.reshape(-1, 2)
-    along = vertices[edges[:, 1]] - vertices[edges[:, 0]]
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), np.finfo(float).tiny)
-    total = np.zeros((len(vertex), 3))  # of the unit vectors that leave a vertex: short where the chain runs straight
-    np.add.at(total, place[:, 0], along)
-    np.add.at(total, place[:, 1], -along)
-    bent = np.linalg.norm(total, axis=1) > 2 * np.sin(bend / 2)
-    return np.asarray(vertex[(count != 2) | bent])
-
-
-def _in_chains(edges: NDArray[np.int64], length: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which edges hang together in groups of at least :data:`CHAIN` edges, or of that length in smallest sizes."""
-    if len(edges) == 0:
-        return np.zeros(0, dtype=bool)
-    size = int(edges.max()) + 1
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(size, size))
-    label = connected_components(graph, directed=False)[1][edges[:, 0]]
-    return np.asarray((np.bincount(label) >= CHAIN)[label] | (np.bincount(label, length) >= CHAIN)[label])
-
-
-def _mmgs(
-    surface: TaggedSurface,
-    kept: tuple[NDArray[np.int64], NDArray[np.int64]],
-    at_vertices: NDArray[np.float64] | None,
-    required: NDArray[np.bool_] | None = None,
-    **sizes: float,
-) -> TaggedSurface:
-    import mmgpy
-
-    ridges, corners = kept
-    mesh = mmgpy.MmgMeshS()
-    mesh.set_mesh_size(vertices=len(surface.vertices), triangles=len(surface.faces), edges=len(ridges))
-    mesh.set_vertices(surface.vertices)
-    mesh.set_triangles(surface.faces.astype(np.int32), surface.tags.astype(np.int64))
-    mesh.set_edges(ridges.astype(np.int32), np.ones(len(ridges), dtype=np.int64))
-    mesh.set_ridge_edges(np.arange(len(ridges), dtype=np.int32))
-    mesh.set_corners(corners.astype(np.int32))
-    if required is not None:
-        mesh.set_required_triangles(np.flatnonzero(required).astype(np.int32))
-    if at_vertices is not None:
-        mesh.set_field("metric", at_vertices[:, None])
-    mesh.remesh(angle=0, verbose=-1, **sizes)
-    vertices = np.asarray(mesh.get_vertices(), dtype=float)
-    faces, tags = mesh.get_triangles_with_refs()
-    faces, tags = np.asarray(faces, dtype=np.int64), np.asarray(tags, dtype=np.int32)
-    used, packed = np.unique(faces, return_inverse=True)
-    thin = np.isin(tags, np.unique(surface.tags[surface.thin])) if surface.thin is not None else None
-    return replace(surface, vertices=vertices[used], faces=packed.reshape(-1, 3), tags=tags, thin=thin)
-
-
-def _flatten(surface: TaggedSurface) -> TaggedSurface:
-    """Put the vertices of the block's faces back on their planes, which MMG may leave by rounding."""
-    vertices = surface.vertices.copy()
-    for tag, (axis, coordinate) in surface.planes().items():
-        own = np.unique(surface.faces[surface.tags == tag])
-        vertices[own, axis] = coordinate
-    return replace(surface, vertices=vertices)
-
-
-def _bad_edges(surface: TaggedSurface, given: TaggedSurface) -> NDArray[np.float64]:
+def _bad_edges(surface: TaggedSurface, given: TaggedSurface) -> Floats:
     """Middles (b, 3) of the edges of the closed part without two triangles, and of those of sheets with more.
 
     Where bodies touch along an edge already in the given surface, four triangles may meet.
@@ -397,7 +323,7 @@ def _bad_edges(surface: TaggedSurface, given: TaggedSurface) -> NDArray[np.float
     return np.concatenate(middles)
 
 
-def _on_lines(points: NDArray[np.float64], lines: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _on_lines(points: Floats, lines: Floats) -> Bools:
     """Which points (n, 3) lie on one of some lines, given by their ends (k, 2, 3)."""
     found = np.zeros(len(points), dtype=bool)
     for start, end in lines:

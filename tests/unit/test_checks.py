@@ -10,7 +10,8 @@ import pytest
 from fem_spall.crack import Block
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
-from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces, radius_ratio, surface_distance
+from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces, radius_ratio
+from fem_spall.mesh.distance import surface_distance
 from fem_spall.mesh.embed import embed
 from fem_spall.mesh.surface_mesh import _check_distances
 from fem_spall.mesh.tagged_surface import TaggedSurface

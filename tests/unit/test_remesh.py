@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fem_spall.crack import Block, CrackSurface
 from fem_spall.errors import MeshingError
-from fem_spall.mesh import remesh_mmg
+from fem_spall.mesh import mmg, remesh_mmg
 from fem_spall.mesh.arrays import MeshArrays
-from fem_spall.mesh.checks import surface_distance
+from fem_spall.mesh.distance import surface_distance
 from fem_spall.mesh.embed import embed
 from fem_spall.mesh.remesh_mmg import remesh
 from fem_spall.mesh.tagged_surface import TaggedSurface
@@ -52,13 +52,13 @@ def test_planes_stay_plane_where_a_crack_meets_them_at_a_shallow_angle(monkeypat
     """Bug: the mesher misses the ridge at a shallow angle and the plating face bulges (trap 1)."""
     given = wedge()
     raw: list[TaggedSurface] = []
-    inner = remesh_mmg._mmgs
+    inner = remesh_mmg.mmgs
 
     def listened(*arguments: Any, **sizes: Any) -> TaggedSurface:
         raw.append(inner(*arguments, **sizes))
         return raw[-1]
 
-    monkeypatch.setattr(remesh_mmg, "_mmgs", listened)
+    monkeypatch.setattr(remesh_mmg, "mmgs", listened)
     fine = remesh(given, *SIZES, sharp=True)
     for tag, (axis, coordinate) in given.planes().items():
         # Before the rounding is taken off: what MMG itself did to the plane.
@@ -83,24 +83,24 @@ def test_without_explicit_ridges_the_bulge_is_refused(monkeypatch: pytest.Monkey
 def test_ridges_are_all_edges_between_surfaces_and_the_folds_of_a_crack() -> None:
     """Bug: an edge between two tags is left out, so that it moves; or the diagonal of a flat side is kept."""
     surface = boundary_of(cuboid((5, 5, 43), (9, 11, 52)))
-    ridges, corners = remesh_mmg.ridges_and_corners(surface, 0.1)
+    ridges, corners = mmg.ridges_and_corners(surface, 0.1)
     ends = surface.vertices[ridges]
     length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1).sum() * 10
     assert length == pytest.approx(4 * (20 + 30 + 50) + 2 * (4 + 6) + 2 * (4 + 6) + 4 * 7, rel=1e-12)
     block = {(x, y, z) for x in (0, 20) for y in (0, 30) for z in (0, 50)}
     assert {tuple(v) for v in (surface.vertices[corners] * 10).round(9)} == block
-    without = remesh_mmg.ridges_and_corners(surface, None)[0]
+    without = mmg.ridges_and_corners(surface, None)[0]
     assert len(without) < len(ridges)
 
 
 def test_short_folds_are_noise() -> None:
     """Bug: every kinked edge of a rough surface becomes a ridge, and the mesh follows the noise."""
     surface = boundary_of(cuboid((5, 5, 23), (5.3, 5.3, 23.3)))
-    kept = [len(remesh_mmg.ridges_and_corners(surface, size)[0]) for size in (0.5, None)]
+    kept = [len(mmg.ridges_and_corners(surface, size)[0]) for size in (0.5, None)]
     assert kept[0] == kept[1] + 12, "twelve edges in one chain are a shape"
     chain = np.array([[0, 1], [1, 2], [4, 5]])
-    assert not remesh_mmg._in_chains(chain, np.array([2.0, 3.0, 7.9])).any()
-    assert remesh_mmg._in_chains(chain, np.array([2.0, 6.0, 7.9])).tolist() == [True, True, False]
+    assert not mmg.in_chains(chain, np.array([2.0, 3.0, 7.9])).any()
+    assert mmg.in_chains(chain, np.array([2.0, 6.0, 7.9])).tolist() == [True, True, False]
 
 
 def test_the_rim_of_a_lens_is_kept() -> None:
@@ -118,8 +118,8 @@ def test_the_rim_of_a_lens_is_kept() -> None:
 def test_the_volume_of_a_coarse_surface_is_kept() -> None:
     """Bug: the remesher lays smooth curves through the corners of a coarse polyhedron, which then grows by 3 %."""
     given = boundary_of(surface_of(Manifold.sphere(5, 24).translate((10, 15, 30))))
-    smooth = remesh_mmg._mmgs(
-        given, remesh_mmg.ridges_and_corners(given, None), None, hmin=0.05, hmax=0.5, hgrad=1.3, hausd=0.015
+    smooth = remesh_mmg.mmgs(
+        given, mmg.ridges_and_corners(given, None), None, hmin=0.05, hmax=0.5, hgrad=1.3, hausd=0.015
     )
     removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
     assert abs(smooth.volume - given.volume) > 0.008 * removed, "the trap is there"
@@ -143,7 +143,7 @@ def test_a_pinched_crack_is_refused_with_its_place(monkeypatch: pytest.MonkeyPat
     vertices = np.concatenate([two, two[used] + shift])
     faces = np.concatenate([given.faces, np.vectorize(copies.get)(own)])
     pinched = replace(given, vertices=vertices, faces=faces, tags=np.append(given.tags, np.full(len(own), 10)))
-    monkeypatch.setattr(remesh_mmg, "_mmgs", lambda *_, **__: pinched)
+    monkeypatch.setattr(remesh_mmg, "mmgs", lambda *_, **__: pinched)
     with pytest.raises(MeshingError, match=r"1 edges get pinched, .*: \(9, 11, 26.5\) um") as refusal:
         remesh(given, *SIZES, sharp=True)
     assert refusal.value.detail == 20

@@ -1,0 +1,72 @@
+"""How far a meshed surface is from the given one, and where."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface
+
+__all__ = ["faces_near", "places_beyond", "surface_distance", "touched"]
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+type Bools = NDArray[np.bool_]
+
+
+def surface_distance(mesh: MeshArrays, tags: list[int], boundary: TaggedSurface) -> tuple[float, float]:
+    """Largest and 99th-percentile distance, m, between a meshed crack (by its tags) and its surface in the boundary.
+
+    Vertices and centroids of either surface against the triangles of the other.
+    """
+    facets = mesh.facets[np.isin(mesh.tags, tags)][:, :3]
+    faces = boundary.faces[np.isin(boundary.tags, tags)]
+    both = np.concatenate([
+        _distances(_samples(mesh.points, facets), boundary.vertices, faces),
+        _distances(_samples(boundary.vertices, faces), mesh.points, facets),
+    ])  # fmt: skip
+    return float(both.max()) * mesh.unit, float(np.quantile(both, 0.99)) * mesh.unit
+
+
+def places_beyond(given: TaggedSurface, other: TaggedSurface, distance: float) -> Floats:
+    """Sampled places (p, 3) of the cracks of two boundaries that are further than that from the other; mesh units."""
+    found = [np.empty((0, 3))]
+    for name, tag in given.names.items():
+        if tag < CRACK_TAG or name in given.parts:
+            continue
+        one, two = ((b.vertices, b.faces[np.isin(b.tags, given.tags_of(name))]) for b in (given, other))
+        if len(one[1]) == 0 or len(two[1]) == 0:
+            continue
+        for (points, faces), against in ((one, two), (two, one)):
+            places = _samples(points, faces)
+            found.append(places[_distances(places, *against) > distance])
+    return np.concatenate(found)
+
+
+def faces_near(surface: TaggedSurface, places: Floats) -> Bools:
+    """Which triangles of the cracks are nearest to some places (p, 3), (m,) bool."""
+    import igl
+
+    near = np.zeros(len(surface.faces), dtype=bool)
+    own = np.flatnonzero(surface.on_cracks)
+    if len(places):
+        near[own[igl.point_mesh_squared_distance(places, surface.vertices, surface.faces[own])[1]]] = True
+    return near
+
+
+def touched(surface: TaggedSurface, faces: Bools) -> Bools:
+    """Some triangles and all that share a vertex with one of them, (m,) bool."""
+    near = np.zeros(len(surface.vertices), dtype=bool)
+    near[surface.faces[faces]] = True
+    return np.asarray(near[surface.faces].any(axis=1))
+
+
+def _samples(points: Floats, faces: Ints) -> Floats:
+    return np.concatenate([points[np.unique(faces)], points[faces].mean(axis=1)])
+
+
+def _distances(places: Floats, points: Floats, faces: Ints) -> Floats:
+    import igl
+
+    return np.asarray(np.sqrt(igl.point_mesh_squared_distance(places, points, faces)[0]))
