@@ -249,6 +249,17 @@ def broken_stream(path: Path) -> Path:
     return path / "a.npz"
 
 
+def slice_without_end(path: Path) -> Path:
+    """A PNG slice with all its rows, but neither the end nor the checksum of its data."""
+    folder = slices(path, ".png")
+    (folder / "s_9.png").write_bytes((folder / "s_9.png").read_bytes()[:-18])
+    return folder
+
+
+def shape_in_words(path: Path) -> Path:
+    return npz(path, mask=np.packbits(VOXELS == 1), shape=np.array(["a", "b", "c"]))
+
+
 def dates(path: Path) -> Path:
     np.save(path / "a.npy", np.zeros((2, 2, 2), "M8[s]"))
     return path / "a.npy"
@@ -302,6 +313,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a page with less than it says": (short_page, "a page of 240 bytes has 30 in the file|pages of one size"),
     "a control character in a header": (control_character, "damaged, cut off"),
     "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
+    "a slice without its end": (slice_without_end, "s_9.png: is damaged, cut off"),
+    "a shape that is no number": (shape_in_words, "damaged, cut off"),
     "dates": (dates, "must hold grey values or labels; got datetime64"),
     "complex numbers": (complex_numbers, "must hold grey values or labels; got complex64"),
     "an encrypted archive": (encrypted, "damaged, cut off.*encrypted"),
