@@ -106,13 +106,21 @@ def _refuse_inputs_within(case: Case, source: Path, folder: Path) -> None:
     """Raise if the result folder, which is cleared first, holds what the run reads."""
     parts = (*case.cracks, *case.regions, case.electrolyte.conductivity)
     for file in (source, *(getattr(part, "file", None) for part in parts)):
-        if file is not None and file.resolve().is_relative_to(folder.resolve()):
+        if file is not None and _lies_in(file, folder):
             raise OutputError(
                 6,
                 str(folder),
                 f"holds {file.name}, which the run reads",
                 "choose another -o folder, or copy it elsewhere",
             )
+
+
+def _lies_in(file: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder; what cannot be followed there is refused when it is read."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 class _Log:

@@ -7,8 +7,10 @@ same bytes: ``--only K`` repeats one, with the traceback.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import multiprocessing
+import re
 import resource
 import signal
 import sys
@@ -25,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from fem_spall.crack.amira_labels import read_label_field  # noqa: E402
+from fem_spall.crack.inspect_stack import inspect_stack, is_stack  # noqa: E402
 from fem_spall.crack.inspect_surface import inspect_surface  # noqa: E402
 from fem_spall.errors import SpallError  # noqa: E402
 from fem_spall.output.marked_surface import draw_marked, write_marked  # noqa: E402
@@ -89,7 +91,43 @@ def seeds() -> dict[str, bytes]:
     for codec in ("HxByteRLE", "HxZip"):
         found[f"{codec}.am"] = label_file(labels, box, codec=codec)
     found["short.am"] = label_file(labels.astype(np.int16), box, codec="HxZip")
-    return dict(sorted(found.items()))
+    return dict(sorted((found | stacks(labels)).items()))
+
+
+def stacks(labels: np.ndarray) -> dict[str, bytes]:
+    """The labels as an image in every other format that is one file."""
+    import nrrd
+    import tifffile
+
+    found = {}
+    lateral = {"resolution": (10, 10), "metadata": {"axes": "ZYX", "spacing": 0.2, "unit": "um"}}
+    sizes = {f"PhysicalSize{axis}": 0.1 for axis in "XYZ"}
+    for name, options in {
+        "plain.tif": {}, "big.tif": {"bigtiff": True, "byteorder": ">"}, "deflated.tif": {"compression": "zlib"},
+        "imagej.tif": {"imagej": True, **lateral}, "ome.tif": {"ome": True, "metadata": {"axes": "ZYX", **sizes}},
+    }.items():  # fmt: skip
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, labels, photometric="minisblack", **options)
+        # OME has a number of its own for each file: the bytes must be the same every day.
+        found[name] = re.sub(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", b"0" * 36, stream.getvalue())
+    stream = io.BytesIO()
+    np.save(stream, labels)
+    found["labels.npy"] = stream.getvalue()
+    for name, arrays in {
+        "labels.npz": {"im": labels},
+        "packed.npz": {"mask": np.packbits(labels), "shape": np.array(labels.shape), "spacing": np.array(0.1)},
+    }.items():
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)
+        found[name] = stream.getvalue()
+    for encoding in ("raw", "gzip", "bzip2"):
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+            header = {"encoding": encoding, "spacings": [0.1, 0.1, 0.2], "units": ["um"] * 3}
+            nrrd.write(f"{folder}/{encoding}.nrrd", labels, header)
+            lines = Path(folder, f"{encoding}.nrrd").read_bytes().split(b"\n")
+        # And the package for NRRD writes the time into a comment.
+        found[f"{encoding}.nrrd"] = b"\n".join(line for line in lines if not line.startswith(b"# "))
+    return found
 
 
 def damaged(rng: np.random.Generator, data: bytes, others: list[bytes]) -> bytes:
@@ -144,8 +182,8 @@ def example(seed: int, number: int, files: dict[str, bytes]) -> tuple[str, bytes
 def read_and_inspect(path: Path, number: int) -> str:
     """What becomes of a file: read or refused."""
     try:
-        if path.suffix == ".am":
-            read_label_field(path)
+        if is_stack(path):
+            json.dumps(inspect_stack(path, "um"), allow_nan=False)
             return "read"
         found = inspect_surface(path, "um")
         json.dumps(found.report, allow_nan=False)

@@ -236,21 +236,46 @@ def bounds(bodies: list[Given], block: Floats) -> tuple[float, float]:
     return low, area / min(lowest, block[2]) if lowest > 0 else np.inf
 
 
-def stack_volume(crack: dict[str, Any]) -> float:
-    """Volume of the labels of an image stack that a case takes, um3: the number of voxels; nan where not known."""
-    file = Path(crack["file"])
-    if file.suffix == ".npz":
-        with np.load(file, allow_pickle=False) as data:
-            array = data[crack.get("dataset", data.files[0])]
+def stack_volume(crack: dict[str, Any], block: Floats) -> float:
+    """Volume in the block of the labels of an image stack that a case takes, um3: the voxels whose centre is in it.
+
+    Nan where that takes more than a crop, a centre and a shift to know.
+    """
+    array, voxel, origin = _stack(crack)
+    place = crack.get("place", {})
+    if voxel is None or set(place) - {"centre", "shift"}:
+        return float("nan")
+    axes = crack.get("axes", "zyx")
+    inside = np.isin(array.transpose([axes.index(axis) for axis in "xyz"]),
+                     [label for phase in crack["labels"].values() for label in phase])  # fmt: skip
+    ends = [crack.get("crop", {}).get(axis, (0, n)) for axis, n in zip("xyz", inside.shape, strict=True)]
+    low = origin + [first for first, _ in ends] * voxel
+    high = origin + [end for _, end in ends] * voxel
+    if "centre" in place:
+        move = np.array([micrometres(value) for value in place["centre"]]) - (low + high) / 2
     else:
+        move = np.zeros(3)
+    move = move + [micrometres(value) for value in place.get("shift", ["0 um"] * 3)]
+    for axis, (first, end) in enumerate(ends):
+        middles = origin[axis] + (np.arange(first, end) + 0.5) * voxel[axis] + move[axis]
+        kept = np.arange(first, end)[(middles > 0) & (middles < block[axis])]
+        inside = np.take(inside, kept, axis=axis)
+    return float(inside.sum() * np.prod(voxel))
+
+
+def _stack(crack: dict[str, Any]) -> tuple[NDArray[Any], Floats | None, Floats]:
+    """Voxels of a stack, their edges along x, y, z where the case or an NPZ states them, and its low corner, um."""
+    file = Path(crack["file"])
+    voxel = np.array([micrometres(length) for length in crack["voxel"]]) if "voxel" in crack else None
+    if file.suffix != ".npz":
         import tifffile
 
-        array = tifffile.imread(file)
-    if array.ndim != 3 or "voxel" not in crack:
-        return float("nan")  # packed bits, or a size that only the file states
-    axes = crack.get("axes", "zyx")
-    for axis, (first, end) in crack.get("crop", {}).items():
-        array = np.take(array, np.arange(first, end), axis=axes.index(axis))
-    labels = [label for phase in crack["labels"].values() for label in phase]
-    voxel = np.prod([micrometres(length) for length in crack["voxel"]])
-    return float(np.isin(array, labels).sum() * voxel)
+        return tifffile.imread(file), voxel, np.zeros(3)
+    with np.load(file, allow_pickle=False) as data:
+        array = data[crack.get("dataset", data.files[0])]
+        if array.ndim != 1:
+            return array, voxel, np.zeros(3)
+        shape = tuple(int(n) for n in data["shape"])
+        edges = np.broadcast_to(data["spacing"], 3).astype(float)
+        bits = np.unpackbits(array, count=int(np.prod(shape))).reshape(shape)
+        return bits, edges, data["origin"] - edges / 2

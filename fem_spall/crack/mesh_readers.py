@@ -136,5 +136,6 @@ def _check_numbers(path: Path, vertices: Floats, corners_of_facets: bool) -> Non
     k = int(wrong[0])
     place = f"{path}, facet {k // 3 + 1}, corner {k % 3 + 1}" if corners_of_facets else f"{path}, vertex {k + 1}"
     got = ", ".join(f"{value:g}" for value in vertices[k])
-    reason = f"coordinates must be finite and below 1e12; got ({got}), and {len(wrong) - 1} more such vertices"
+    more = f", and {len(wrong) - 1} more such vertices" if len(wrong) > 1 else ""
+    reason = f"coordinates must be finite and below 1e12; got ({got}){more}"
     raise InputFileError(8, place, reason, "repair the surface in the program that made it and export it again")

@@ -363,6 +363,8 @@ def read_png(path: Path, limit: float) -> NDArray[Any]:
             if stream.read(8) != b"\x89PNG\r\n\x1a\n":
                 raise ValueError("no PNG")
         with Image.open(path, formats=("PNG",)) as picture:
+            picture.verify()  # checksums, and that it ends; after that it must be opened again
+        with Image.open(path, formats=("PNG",)) as picture:
             if picture.mode not in ("1", "L", "P", "I;16", "I"):
                 raise InputFileError(12, str(path), f"must be grey or labels; got {picture.mode} colours", AGAIN)
             refuse_large(path, (1, picture.height, picture.width), 4, limit)

@@ -8,6 +8,8 @@ of the size of its voxels is handed on as it stands.
 
 from __future__ import annotations
 
+import lzma
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +27,9 @@ from fem_spall.errors import InputFileError
 
 __all__ = ["is_stack", "read_stack"]
 
+#: What NumPy's parser of headers, archives and what unpacks them raise at damaged bytes.
+FAULTS = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, RuntimeError, tokenize.TokenError,
+          zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 SUFFIXES = {".tif", ".tiff", ".nrrd", ".npy", ".npz", ".zarr", ".am", ".labels"}
 
 
@@ -85,7 +90,7 @@ def _read(path: Path, array: str | None, limit: float) -> RawStack:
 def _header(path: Path, stream: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, Fortran order and type of an array in NumPy's format, its header alone read."""
     form = np.lib.format
-    with damaged(path, ValueError, EOFError, SyntaxError, TypeError, OverflowError):
+    with damaged(path, *FAULTS):
         version = form.read_magic(stream)
         read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
         shape, fortran, kind = read(stream)
@@ -109,7 +114,7 @@ def _npy(path: Path, array: str | None, limit: float) -> RawStack:
 
 def _npz(path: Path, array: str | None, limit: float) -> RawStack:
     """One array of an archive, packed bits unpacked to its ``shape``; ``spacing`` and ``origin`` beside it."""
-    with damaged(path, zipfile.BadZipFile, NotImplementedError, RuntimeError), zipfile.ZipFile(path) as archive:
+    with damaged(path, *FAULTS), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         small = {name: _member(path, archive, members[name]) for name in ("shape", "spacing", "origin", "voxel_size")
                  if name in members and members[name].file_size < 4096}  # fmt: skip
@@ -149,7 +154,7 @@ def _npz(path: Path, array: str | None, limit: float) -> RawStack:
 
 
 def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    with damaged(path, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile), archive.open(info) as stream:
+    with damaged(path, *FAULTS), archive.open(info) as stream:
         found: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):
             raise ValueError(f"{info.filename} goes on after its array")

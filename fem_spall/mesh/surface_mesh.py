@@ -13,7 +13,7 @@ from fem_spall.crack import CrackSurface, Repair
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
 from fem_spall.mesh.attempts import ATTEMPTS, LAST_RESORTS, PLATE, WALLS, Attempt, Trail
-from fem_spall.mesh.checks import apart_from_plating, check_mesh, check_surfaces
+from fem_spall.mesh.checks import apart_from_plating, check_mesh, check_surfaces, radius_ratio
 from fem_spall.mesh.distance import surface_distance
 from fem_spall.mesh.focus import Focus, split_facets
 from fem_spall.mesh.mend_walls import fixed_vertices
@@ -165,12 +165,13 @@ class _Job:
                 sharp=attempt.sharp, sizes=self.rim_sizes, plain=attempt.plain,
             )  # fmt: skip
         mesh = tetrahedralise(fine, self.sizes[0], self.case.mesh.algorithm)
-        mesh = mend_worst_cells(mesh, self.case.mesh.quality_floor)
-        if fine.thin is not None:
-            return mesh, fine.volume
+        floor = self.case.mesh.quality_floor
+        mesh = mend_worst_cells(mesh, floor)
+        if fine.thin is not None or radius_ratio(mesh.points, mesh.cells).min() < floor:
+            return mesh, fine.volume  # walls do not give way to make a mesh out of what is none
         planes = {tag: axis for tag, (axis, _) in fine.planes().items()}
         walls = MovableWalls(planes, LEAVE * self.sizes[2], fine.vertices[fixed_vertices(fine)])
-        mesh = mend_worst_cells(mesh, 0.0, walls=walls)
+        mesh = mend_worst_cells(mesh, floor, walls=walls)
         return mesh, signed_volume(mesh.points[mesh.facets])
 
     def _refusal(self, last: MeshingError, tried: int) -> MeshingError:

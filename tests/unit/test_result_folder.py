@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fem_spall.errors import CaseError, GeometryError, OutputError
+from fem_spall.errors import CaseError, GeometryError, InputFileError, OutputError
 from fem_spall.output.files import atomic, atomic_text, file_entry
 from fem_spall.output.folder import OWN, ResultFolder
 from fem_spall.run import run_case
@@ -254,3 +254,14 @@ def test_a_refused_run_leaves_its_failure(tmp_path: Path) -> None:
     failure = json.loads((tmp_path / "out" / "failure.json").read_text())
     assert failure["kind"] == type(refusal.value).__name__ == "InputFileError"
     assert (tmp_path / "out" / "case.yaml").read_text() == "version: 1\n"
+
+
+@pytest.mark.parametrize("name", ["loop.stl", "a\0b.stl"])
+def test_a_file_that_leads_nowhere_is_refused_as_such(name: str, tmp_path: Path) -> None:
+    """Bug: a loop of links or a zero byte in a name is a bug of the program as soon as its folder is looked for."""
+    if "\0" not in name:
+        (tmp_path / name).symlink_to(tmp_path / name)
+    crack = {"name": "a", "kind": "surface_file", "file": str(tmp_path / name), "unit": "um"}
+    (tmp_path / "case.yaml").write_text("version: 1\n")
+    with pytest.raises(InputFileError, match="cannot be opened"):
+        run_case(case_of(cracks=[crack]), tmp_path / "case.yaml", tmp_path / "out")

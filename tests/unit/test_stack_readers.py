@@ -232,6 +232,34 @@ def short_page(path: Path) -> Path:
     return file
 
 
+def control_character(path: Path) -> Path:
+    """Python's own tokenizer reads the header of an array."""
+    data = bytearray(npy(path).read_bytes())
+    data[94] = 0x1E
+    (path / "a.npy").write_bytes(data)
+    return path / "a.npy"
+
+
+def broken_stream(path: Path) -> Path:
+    """The packed header of an array refers to what was never there."""
+    data = bytearray(npz(path, im=np.arange(1000, dtype=np.uint16).reshape(10, 10, 10)).read_bytes())
+    place = data.find(b"im.npy") + 6 + int.from_bytes(data[28:30], "little")
+    data[place : place + 20] = bytes.fromhex("4b04" * 10)
+    (path / "a.npz").write_bytes(data)
+    return path / "a.npz"
+
+
+def slice_without_end(path: Path) -> Path:
+    """A PNG slice with all its rows, but neither the end nor the checksum of its data."""
+    folder = slices(path, ".png")
+    (folder / "s_9.png").write_bytes((folder / "s_9.png").read_bytes()[:-18])
+    return folder
+
+
+def shape_in_words(path: Path) -> Path:
+    return npz(path, mask=np.packbits(VOXELS == 1), shape=np.array(["a", "b", "c"]))
+
+
 def dates(path: Path) -> Path:
     np.save(path / "a.npy", np.zeros((2, 2, 2), "M8[s]"))
     return path / "a.npy"
@@ -283,6 +311,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "four bytes": (tiny, "damaged, cut off"),
     "fewer images than announced": (lying_images, "announces 9 images; got 4"),
     "a page with less than it says": (short_page, "a page of 240 bytes has 30 in the file|pages of one size"),
+    "a control character in a header": (control_character, "damaged, cut off"),
+    "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
+    "a slice without its end": (slice_without_end, "s_9.png: is damaged, cut off"),
+    "a shape that is no number": (shape_in_words, "damaged, cut off"),
     "dates": (dates, "must hold grey values or labels; got datetime64"),
     "complex numbers": (complex_numbers, "must hold grey values or labels; got complex64"),
     "an encrypted archive": (encrypted, "damaged, cut off.*encrypted"),
