@@ -4,6 +4,7 @@
 - Currents, shares and ball means follow from linear goals J.  With the dual potential z of a goal,
   J(φ) − J(φ_h) = a(φ − φ_h, z − z_h), and the product of the two defects (:mod:`fem_spall.equilibrate`) estimates it
   cell by cell.  The choice of flux recovery adds the change from lumped to consistent current density.
+- Point values take the defect of the field in the cells there, behind a resistance that of the potential.
 - Everything else takes Richardson's extrapolation over the levels of an adaptive run where their order is
   credible, else the change from degree 1 to degree 2 on one mesh.
 """
