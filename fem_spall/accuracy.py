@@ -4,6 +4,7 @@
 - Currents, shares and ball means follow from linear goals J.  With the dual potential z of a goal,
   J(φ) − J(φ_h) = a(φ − φ_h, z − z_h), and the product of the two defects (:mod:`fem_spall.equilibrate`) estimates it
   cell by cell.  The choice of flux recovery adds the change from lumped to consistent current density.
+- Point values take the defect of the field in the cells there, behind a resistance that of the potential.
 - Everything else takes Richardson's extrapolation over the levels of an adaptive run where their order is
   credible, else the change from degree 1 to degree 2 on one mesh.
 """
@@ -30,8 +31,9 @@ __all__ = ["CellErrors", "Level", "cell_errors", "errors_of", "with_errors", "wi
 CANCELLATION = 0.25
 #: Residual of the dual solves: their error enters error bars and sizes of cells, which come in steps of 1 %.
 DUAL_TOLERANCE = 1e-6
-#: Observed orders of convergence that Richardson's extrapolation trusts, and its factor of safety.
+#: Observed orders of convergence that Richardson's extrapolation trusts.
 CREDIBLE = (0.7, 4.4)
+#: Factor of safety of that extrapolation, and of the choice of flux recovery, of which the better one errs as well.
 SAFETY = 1.25
 #: However small the extrapolation, this share of the error by degree stays: three levels can agree by luck.
 TRUSTED = 0.45
@@ -247,13 +249,16 @@ def _from_cells(
         for goal, slope in metric.gradient.items()
         if goal not in ("conductance", "total", "voltage", "moment")  # sums of reactions, whatever the density
     ]
-    recovery = abs(sum(slope * float((parts * change).sum()) for slope, parts in goals))
+    by_facet = sum((slope * parts * change for slope, parts in goals), np.zeros_like(change))
+    recovery = abs(float(by_facet.sum()))
+    if metric.averaging_length is not None:  # a ball cuts through facets, where the signs are a matter of luck
+        recovery = max(recovery, CANCELLATION * float(np.abs(by_facet).sum()))
     method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux" + word
     if metric.unseen:
         method += ", plus what places too coarse for the length may hold"
     if rim:
         method += ", plus the edge that the plating face shares with other potentials"
-    return error + recovery + rim + metric.unseen + shape * abs(metric.value or 0.0), method
+    return error + SAFETY * recovery + rim + metric.unseen + shape * abs(metric.value or 0.0), method
 
 
 def _local_error(e: Evaluation, cells: CellErrors | None, place: tuple[float, float, float] | None) -> float:

@@ -132,9 +132,9 @@ class Report:
                 found.append(f"{quantity.name}: the run gives no value on the finest mesh")
             elif not abs(last.error) <= (tolerance := self.declaration.tolerance(quantity, last.level)):
                 found.append(f"{quantity.name}: error {last.error:.2e} exceeds {tolerance:.1e}")
-        most, least = self.declaration.most_unknowns, max((row.dofs for row in self.comparisons), default=0)
-        if most is not None and least > most:
-            found.append(f"a level took {least:,} unknowns; the accuracy must come with {most:,} at most")
+        most, taken = self.declaration.most_unknowns, max((row.dofs for row in self.comparisons), default=0)
+        if most is not None and taken > most:
+            found.append(f"a level took {taken:,} unknowns; the accuracy must come with {most:,} at most")
         for quantity in self.declaration.quantities:
             for degree, expected in quantity.order.items():
                 observed = fitted_order([row for row in self.rows(quantity) if row.degree == degree])
@@ -343,7 +343,7 @@ def write_tables(reports: Sequence[Report], folder: Path) -> list[Path]:
     table = folder / "TABLE.md"
     kept = table.read_text(encoding="utf-8") if table.is_file() else ""
     known = {path.parent.name for path in folder.glob("*/benchmark.yaml")} - {report.name for report in reports}
-    readmes = [path.with_name("README.md") for path in folder.glob("*/benchmark.yaml")]
+    readmes = [path.with_name("README.md") for path in sorted(folder.glob("*/benchmark.yaml"))]
     ratios = [r for path in readmes if path.is_file() for r in _ratios(path.read_text(encoding="utf-8"))]
     return [*written, atomic_text(table, _overview(reports, kept, known, ratios))]
 
@@ -408,7 +408,7 @@ def _averages(ratios: Sequence[float]) -> list[str]:
     lucky = sum(ratio > LUCKY for ratio in ratios)
     return [
         f"Stated over true error, all {len(ratios)}: geometric mean {geometric:.3g}, median {median:.3g}. The "
-        f"arithmetic mean, {mean:.3g}, is that of the {lucky} above {LUCKY}, whose true errors pass through zero.",
+        f"arithmetic mean, {mean:.3g}, is ruled by the {lucky} above {LUCKY}, whose true errors pass through zero.",
         "",
     ]
 

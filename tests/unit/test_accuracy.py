@@ -149,10 +149,6 @@ def test_bars_hold_against_a_finer_mesh(drive: dict[str, Any]) -> None:
         assert "dual" in str(found["crack_current"].error_method)
 
 
-def levels(values: list[float], sizes: list[float]) -> list[Level]:
-    return [Level(round(h**-3), 0, {"x": v}) for h, v in zip(sizes, values, strict=True)]
-
-
 def test_the_moment_of_a_crack_is_the_advance() -> None:
     """Bug: depths from the wrong face, or of the facets' nodes in another order."""
     case = case_of(cracks=[CRACK | {"name": "sheet"}], electrodes=CLEAN)
@@ -163,6 +159,10 @@ def test_the_moment_of_a_crack_is_the_advance() -> None:
     assert advance > 0.1 * UM
     assert moment / e.reference == pytest.approx(advance * e.cross_section, rel=1e-8)
     assert "advance_volume" not in e.metrics
+
+
+def levels(values: list[float], sizes: list[float]) -> list[Level]:
+    return [Level(round(h**-3), 0, {"x": v}) for h, v in zip(sizes, values, strict=True)]
 
 
 def test_richardson_finds_the_order_and_the_error() -> None:

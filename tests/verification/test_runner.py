@@ -246,7 +246,7 @@ def test_the_averages_are_of_all_readmes(tmp_path: Path) -> None:
     (other / "README.md").write_text("\n".join([TABLE_START, *rows, TABLE_END]), encoding="utf-8")
     write_tables([], tmp_path)
     text = (tmp_path / "TABLE.md").read_text(encoding="utf-8")
-    assert "all 2: geometric mean 44.7, median 501. The arithmetic mean, 501, is that of the 1 above 50" in text
+    assert "all 2: geometric mean 44.7, median 501. The arithmetic mean, 501, is ruled by the 1 above 50" in text
 
 
 def test_the_overview_keeps_what_did_not_run(tmp_path: Path) -> None:
