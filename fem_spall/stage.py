@@ -232,7 +232,7 @@ def _resolve_lengths(
             foci += new
             if new:
                 progress.stage("refine", "where the averaging lengths need it")
-                made = finer_mesh(case, mesh.arrays, foci, None, case.mesh.max_cells)
+                made: MeshArrays | str | None = finer_mesh(case, mesh.arrays, foci, None, case.mesh.max_cells)
                 finer, failure = (None, made) if isinstance(made, str) else (made, None)
         comm = mesh.comm
         go_on, failure = comm.bcast((finer is not None, failure))
@@ -245,7 +245,7 @@ def _resolve_lengths(
         meshes.clear()
         del mesh, solution  # before the next ones are made
         meshes.append(distribute(finer, comm))
-        del finer
+        finer = made = None
         solution = solve(formulate(case, meshes[0], 1), case.solver.tolerance)
     return solution, levels
 
@@ -288,14 +288,14 @@ def _adapt(
             levels.append(_level_record(accuracy, state) | {"seconds": time.perf_counter() - clock})
             progress.stage(f"accuracy, level {len(levels)}", _progress_of(accuracy, state, outcome))
             if outcome.sizes is not None:
-                made = finer_mesh(case, base, foci, outcome.sizes, most)
+                made: MeshArrays | str | None = finer_mesh(case, base, foci, outcome.sizes, most)
                 finer, outcome = (None, replace(outcome, stopped=made)) if isinstance(made, str) else (made, outcome)
             del state
         if not comm.bcast(finer is not None):
             break
         states.clear()  # before the next level is made
         mesh = distribute(finer, comm)
-        del finer
+        finer = made = None
         states.append(solved(case, mesh, solve(formulate(case, mesh, 1), case.solver.tolerance), history))
         del mesh
     return None if outcome is None else record_of(accuracy, outcome, levels)

@@ -31,8 +31,7 @@ class Spheroid(AnalyticCrack):
         z = block.from_depth(np.zeros((1, 3)))[0, 2]
         x, y, z, b = (value / unit for value in (*self.centre, z, self.radius))
         shape = [(3, occ.addSphere(x, y, z, b))]
-        if self.depth != self.radius:  # stretched surfaces are splines, which take a second to cut where they are round
-            occ.dilate(shape, x, y, z, 1, 1, self.depth / self.radius)
+        occ.dilate(shape, x, y, z, 1, 1, self.depth / self.radius)
         return shape
 
     def extent(self, block: Block) -> NDArray[np.float64]:
