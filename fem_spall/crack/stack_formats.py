@@ -164,7 +164,8 @@ def read_nrrd(path: Path, array: str | None, limit: float) -> RawStack:
     nrrd = required("nrrd", path)
     faults = (nrrd.NRRDError, ValueError, TypeError, KeyError, IndexError, AttributeError, UnicodeError)
     with path.open("rb") as stream:
-        with damaged(path, *faults):
+        overflow = warnings.catch_warnings(action="error", category=RuntimeWarning)
+        with damaged(path, *faults, RuntimeWarning), overflow:
             header = nrrd.read_header(stream)
             shape = tuple(int(n) for n in header["sizes"])
             kind = np.dtype(NRRD_TYPES[str(header["type"])])
