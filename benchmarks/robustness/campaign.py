@@ -95,7 +95,7 @@ def main() -> int:
                 rows.append(judged(name, case_of(folder, name, expect), expect, options))
                 row = rows[-1]
                 print(f"{row.file:36s} {row.verdict:10s} {row.cpu_s:6.1f} s  {row.text}", flush=True)
-    write(rows, options.out)
+                write(rows, options.out)  # what was run stays, whatever ends this
     count = Counter(row.verdict for row in rows)
     words = ("succeeded", "repaired", "refused", "crashed", "hung", "wrong")
     surprises = [row.file for row in rows if not row.as_expected]

@@ -322,8 +322,10 @@ def _joined_sides(surface: RepairedSurface) -> Ints:
         opposite = surface.vertices[surface.faces.ravel()[round_it // 3 * 3 + (round_it + 2) % 3]]
         along = (high - low) / np.linalg.norm(high - low)
         spoke = opposite - low - ((opposite - low) @ along)[:, None] * along
+        if not (length := np.linalg.norm(spoke, axis=1)).all():
+            continue  # a face without height has no place round the edge
         across = np.cross(along, spoke[0])
-        angle = np.arctan2(spoke @ across / np.linalg.norm(across), spoke @ spoke[0] / np.linalg.norm(spoke[0]))
+        angle = np.arctan2(spoke @ across / np.linalg.norm(across), spoke @ spoke[0] / length[0])
         angle[0] = 0.0  # and not a turn less rounding
         turn = np.argsort(np.round(angle % (2 * np.pi), 9), kind="stable")
         # The inside lies behind a face that runs along the edge, or before it where all is inside out.

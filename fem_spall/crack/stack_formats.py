@@ -42,10 +42,16 @@ NRRD_TYPES = {
 @contextmanager
 def _talkative(path: Path, name: str) -> Iterator[None]:
     """Refuse a file about which the library has logged a warning: it reads what is missing as zeros."""
-    said: list[str] = []
+    said: list[InputFileError] = []
+
+    def refuse(record: logging.LogRecord) -> None:
+        reason = f"is damaged or cut off ({' '.join(record.getMessage().split())[:160]})"
+        said.append(InputFileError(6, str(path), reason, "copy or save it again"))
+        raise said[0]  # at once: it may say so of a million pages that are not there
+
     log = logging.getLogger(name)
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = refuse  # type: ignore[method-assign]
     log.addHandler(handler)
     before, log.propagate = log.propagate, False
     try:
@@ -54,8 +60,7 @@ def _talkative(path: Path, name: str) -> Iterator[None]:
         log.removeHandler(handler)
         log.propagate = before
     if said:
-        reason = f"is damaged or cut off ({' '.join(said[0].split())[:160]})"
-        raise InputFileError(6, str(path), reason, "copy or save it again")
+        raise said[0]
 
 
 def read_tiff(path: Path, array: str | None, limit: float) -> RawStack:
@@ -164,7 +169,8 @@ def read_nrrd(path: Path, array: str | None, limit: float) -> RawStack:
     nrrd = required("nrrd", path)
     faults = (nrrd.NRRDError, ValueError, TypeError, KeyError, IndexError, AttributeError, UnicodeError)
     with path.open("rb") as stream:
-        with damaged(path, *faults):
+        overflow = warnings.catch_warnings(action="error", category=RuntimeWarning)
+        with damaged(path, *faults, RuntimeWarning), overflow:
             header = nrrd.read_header(stream)
             shape = tuple(int(n) for n in header["sizes"])
             kind = np.dtype(NRRD_TYPES[str(header["type"])])

@@ -9,6 +9,7 @@ of the size of its voxels is handed on as it stands.
 from __future__ import annotations
 
 import lzma
+import math
 import tokenize
 import zipfile
 import zlib
@@ -62,6 +63,10 @@ def read_stack(path: Path, array: str | None = None, limit: float = DEFAULT_LIMI
     if raw.voxels.dtype.kind not in "biuf":
         reason = f"must hold grey values or labels; got {raw.voxels.dtype}"
         raise InputFileError(12, str(path), reason, "save it as uint8")
+    stated = [*(raw.spacing or ()), *(raw.origin or ())]
+    if not all(value is None or math.isfinite(value) for value in stated):
+        told = ", ".join("?" if value is None else f"{value:g}" for value in stated)
+        raise InputFileError(14, str(path), f"must state a finite place and size of its voxels; got {told}", AGAIN)
     return raw
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import CrackSurface
+from fem_spall.crack.clean import _joined_sides
 from fem_spall.crack.crossings import crossing_faces
 from fem_spall.crack.mesh_readers import read_mesh
 from fem_spall.crack.repair import RepairedSurface, Repairs, repair
@@ -159,3 +160,11 @@ def test_faults_of_the_file_are_the_readers(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="coordinates must be finite"):
         read_mesh(tmp_path / "a.stl")
     assert set(FILE_FAULTS) <= set(DAMAGES)
+
+
+def test_a_face_without_height_at_an_edge_of_four_faces_has_no_place() -> None:
+    """Bug: the angle of such a face round the edge is nought by nought, a warning and an order by chance."""
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1], [0, -1, 0]], dtype=float)
+    faces = np.array([[0, 1, 2], [1, 0, 3], [0, 1, 4], [1, 0, 5]])
+    pairs = _joined_sides(RepairedSurface("surface", vertices, faces))
+    assert not np.isin(pairs, [0, 3, 6, 9]).any(), "sides 0, 3, 6 and 9 are the edge from corner 0 to 1"

@@ -284,6 +284,19 @@ def gzip_without_end(path: Path) -> Path:
     return path / "b.nrrd"
 
 
+def nrrd_text(path: Path, sizes: str, spacings: str) -> Path:
+    head = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: {sizes}\nencoding: raw\nspacings: {spacings}\n\n"
+    (path / "c.nrrd").write_bytes(head.encode() + VOXELS.tobytes())
+    return path / "c.nrrd"
+
+
+def pages_without_end(path: Path) -> Path:
+    """A word in the first directory: what follows reads as the places of millions of pages."""
+    data = tiff(path, compression="zlib").read_bytes()
+    (path / "a.tif").write_bytes(data[:25] + b"property" + data[25:])
+    return path / "a.tif"
+
+
 def no_chunk(path: Path) -> Path:
     """A chunk of no voxels along one axis, which the library takes for one."""
     folder = zarr_folder(path, 2)
@@ -319,6 +332,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "complex numbers": (complex_numbers, "must hold grey values or labels; got complex64"),
     "an encrypted archive": (encrypted, "damaged, cut off.*encrypted"),
     "gzip without its end": (gzip_without_end, "the packed data end too early"),
+    "voxels without end": (lambda path: nrrd_text(path, "6 5 4", "1 1 1e999"), "must state a finite place and size"),
+    "more voxels than numbers": (lambda path: nrrd_text(path, "1e999 5 4", "1 1 1"), "damaged, cut off"),
+    "pages without end": (pages_without_end, "damaged or cut off"),
     "a chunk of nothing": (no_chunk, "damaged, cut off.*chunk"),
     "no file": (lambda path: path / "nowhere.tif", "there is no such file"),
 }
