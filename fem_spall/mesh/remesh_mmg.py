@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.mesh.distance import faces_near, places_beyond, touched
-from fem_spall.mesh.mend_walls import mend_walls, triangle_shapes
+from fem_spall.mesh.mend_walls import folded_triangles, mend_walls, triangle_shapes
 from fem_spall.mesh.mmg import FLAT, flattened, mmgs, ridges_and_corners
 from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
@@ -46,9 +46,10 @@ FACE_PASSES, LONG = 2, 3.0
 #: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
 #: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
 MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
-#: Shape above which given triangles may be kept, what of the tolerance MMG is asked for then, pass by pass, up to what
-#: of it a place counts as near, and how much of it mending may use up.
-KEPT, HELD, WITHIN, OFF = 0.3, (0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.5), 0.85, 0.15
+#: Shape above which given triangles may be kept, but in stubborn places; rings of neighbours kept with them, pass by
+#: pass; what of the
+#: tolerance MMG is asked for then, up to what of it a place counts as near, and how much of it mending may use up.
+KEPT, RINGS, HELD, WITHIN, OFF = 0.3, (1, 1, 2, 2, 3, 3, 4), 0.8, 0.9, 0.15
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -128,14 +129,17 @@ def _held(
         given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
     keep = np.zeros(len(given.faces), dtype=bool)
     own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
-    for closer in HELD:
+    own &= ~touched(given, folded_triangles(given))
+    for rings in RINGS:
         if solid:
             result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
         far = faces_near(given, places_beyond(surface, result, WITHIN * tolerance))
         if not far.any():
             break
-        keep |= touched(given, far) & own
-        result = made(given, closer, None, keep)
+        for _ in range(rings):
+            far = touched(given, far)
+        keep |= far & (own if rings < 3 else given.on_cracks)
+        result = made(given, HELD, None, keep)
     return result
 
 

@@ -36,7 +36,7 @@ HOPELESS = 2
 #: where it is above FINE.
 AS_FINE, VOXELS_AS_FINE, FINE = 1.5, 0.6, 0.3
 #: What of the tolerance the walls may move where cells are poor because of them.
-LEAVE = 0.15
+LEAVE = 0.1
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 
