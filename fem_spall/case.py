@@ -155,7 +155,7 @@ class Mesh(Model):
 
     @property
     def tolerance(self) -> float:
-        """Largest allowed distance between given and meshed surface that the remesher aims at, m."""
+        """Distance, m, that no place of the meshed surface may exceed from the given one, nor back."""
         return self.surface_tolerance if self.surface_tolerance is not None else 0.3 * self.size_min
 
     def snap(self, block: tuple[float, float, float]) -> float:

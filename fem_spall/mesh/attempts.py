@@ -37,7 +37,7 @@ ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sh
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: For cracks that are thinner than the smallest size: the first of polyhedra, the last of others.
 PLATE = Attempt(1.0, True, plate=True)
-#: For the walls of voxels: the first where they are about as fine as the mesh, the second where they are finer.
+#: Walls that stay: the first where they are about as fine as the mesh or coarser, the second where they are finer.
 WALLS = Attempt(1.0, False, walls=True)
 
 

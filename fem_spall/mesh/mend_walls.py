@@ -1,10 +1,12 @@
 """Mend the badly shaped triangles of a boundary one by one; all others stay as they are, to the last bit.
 
-A boolean cuts slivers off the triangles it meets, and files bring their own.  Two changes are tried on each, and the
-one that lifts the worst of the triangles it touches most is made, if the surface stays within a distance:
+A boolean cuts slivers off the triangles it meets, and files bring their own, and folds: triangles that look the other
+way than their neighbours do.  Three changes are tried on each, and the one that lifts the worst of the triangles it
+touches most, or takes the fold away, is made, if the surface stays within a distance:
 
 - a vertex is drawn into a neighbour: along the rim, if it is on one, and corners not at all;
-- an edge is turned into the other diagonal of its two triangles.
+- an edge is turned into the other diagonal of its two triangles;
+- a vertex within a wall goes towards the middle of its neighbours.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from fem_spall.mesh.mmg import ridges_and_corners
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
 
-__all__ = ["apart", "fixed_vertices", "from_segment", "mend_walls", "triangle_shapes"]
+__all__ = ["apart", "fixed_vertices", "folded_triangles", "from_segment", "mend_walls", "triangle_shapes"]
 
 type Floats = NDArray[np.float64]
 type Triangle = tuple[int, int, int]
@@ -31,6 +33,10 @@ GAIN = 1.05
 TURN = 0.5
 #: Triangles of less shape than this have no normal to compare with.
 FLAT = 0.1
+#: Parts of the way to the middle of its neighbours that a vertex is moved by.
+WAYS = (1.0, 0.5, 0.25)
+#: Least shape, and gain in the cosine of the sharpest edge, where a fold is taken away.
+UNFOLDED = 0.2
 
 
 def triangle_shapes(corners: Floats) -> Floats:
@@ -55,28 +61,42 @@ def mend_walls(surface: TaggedSurface, poor: float, short: float, distance: floa
         How far a change may move the surface, mesh units.
     """
     shapes = _merits(surface.vertices[surface.faces], short)
-    bad = np.flatnonzero((shapes < poor) & surface.on_cracks)
+    folded = folded_triangles(surface)
+    bad = np.flatnonzero((shapes < poor) & surface.on_cracks | folded)
     if len(bad) == 0:
         return surface
     walls = _Walls(surface, short, distance)
-    waiting = {int(number): float(shapes[number]) for number in bad}
+    waiting = {int(number): -1.0 if folded[number] else float(shapes[number]) for number in bad}
     while waiting:
         worst = min(waiting, key=lambda number: (waiting[number], number))
-        del waiting[worst]
-        change = walls.best_change(worst)
+        change = walls.best_change(worst, waiting.pop(worst) < 0)
         if change is None:
             continue
         for number in change.old:
             walls.remove(number)
             waiting.pop(number, None)
-        for triangle, tag in zip(change.new, change.tags, strict=True):
+        for triangle, tag in zip(walls.settled(change), change.tags, strict=True):
             number = walls.add(triangle, tag)
             if (shape := walls.least([triangle])) < poor and tag in walls.cracks:
                 waiting[number] = shape
     faces = np.array(list(walls.faces.values()), dtype=np.int64)
     tags = np.array([walls.tags[number] for number in walls.faces], dtype=np.int32)
     used, packed = np.unique(faces, return_inverse=True)
-    return replace(surface, vertices=surface.vertices[used], faces=packed.reshape(-1, 3), tags=tags)
+    return replace(surface, vertices=walls.points[used], faces=packed.reshape(-1, 3), tags=tags)
+
+
+def folded_triangles(surface: TaggedSurface) -> NDArray[np.bool_]:
+    """Return which triangles of the cracks look away from where their three neighbours look on average, (m,) bool."""
+    own = np.flatnonzero(surface.on_cracks)
+    normals = _normals(surface.vertices[surface.faces[own]])
+    index = facet_edges(surface.faces[own])[1]
+    total = np.zeros((int(index.max(initial=-1)) + 1, 3))
+    for side in range(3):
+        np.add.at(total, index[:, side], normals)
+    beside = total[index].sum(axis=1) - 3 * normals
+    folded = np.zeros(len(surface.faces), dtype=bool)
+    folded[own] = np.einsum("ij,ij->i", beside, normals) < 0
+    return folded
 
 
 def fixed_vertices(surface: TaggedSurface) -> NDArray[np.int64]:
@@ -87,18 +107,22 @@ def fixed_vertices(surface: TaggedSurface) -> NDArray[np.int64]:
 
 
 class _Change(NamedTuple):
-    """Triangles to take away, those in their place with their tags."""
+    """Triangles to take away, those in their place with their tags, and a vertex with the number of its new place."""
 
     old: list[int]
     new: list[Triangle]
     tags: list[int]
+    vertex: int = -1
+    place: int = -1
 
 
 class _Walls:
     """Triangles that may change, by number."""
 
     def __init__(self, surface: TaggedSurface, short: float, distance: float) -> None:
-        self.points, self.short, self.distance = surface.vertices, short, distance
+        self.points = np.append(surface.vertices, np.zeros((3 * len(WAYS), 3)), axis=0)
+        self.short, self.distance = short, distance
+        self.room = len(surface.vertices)  # where places that are tried begin
         self.corners = set(fixed_vertices(surface).tolist())
         self.cracks = set(np.unique(surface.tags[surface.on_cracks]).tolist())
         self.planes = sorted(set(surface.planes().values()))
@@ -127,15 +151,22 @@ class _Walls:
         """Least merit of some triangles."""
         return float(_merits(self.points[np.array(triangles)], self.short).min())
 
-    def best_change(self, worst: int) -> _Change | None:
-        """What lifts the least shape round a triangle most, or None where nothing does."""
+    def settled(self, change: _Change) -> list[Triangle]:
+        """The new triangles of a change, once the vertex that it moves is where it goes."""
+        if change.place < 0:
+            return change.new
+        self.points[change.vertex] = self.points[change.place]
+        return [self._with(triangle, change.place, change.vertex) for triangle in change.new]
+
+    def best_change(self, worst: int, folded: bool = False) -> _Change | None:
+        """What lifts the least shape round a triangle most, or unfolds it, or None where nothing does."""
         found = []
         for change in self._changes(self.faces[worst]):
             before, after = self.least([self.faces[k] for k in change.old]), self.least(change.new)
-            if after > GAIN * before:
+            if after > (UNFOLDED if folded else GAIN * before):
                 found.append((after / max(before, 1e-12), change))
         for _, change in sorted(found, key=lambda one: -one[0]):
-            if self._stays(change):
+            if self._stays(change, folded):
                 return change
         return None
 
@@ -162,6 +193,18 @@ class _Walls:
                     new = [self._with(self.faces[one], b, d), self._with(self.faces[two], a, c)]
                     yield _Change(beside, new, [self.tags[one]] * 2)
 
+        for k, vertex in enumerate(triangle):
+            star = sorted(self.of[vertex])
+            tags = [self.tags[number] for number in star]
+            if vertex in self.corners or len(set(tags)) > 1 or tags[0] not in self.cracks:
+                continue
+            way = self.points[sorted(self._around(vertex))].mean(axis=0) - self.points[vertex]
+            for step, share in enumerate(WAYS):
+                place = self.room + k * len(WAYS) + step
+                self.points[place] = self.points[vertex] + share * way
+                new = [self._with(self.faces[number], vertex, place) for number in star]
+                yield _Change(star, new, tags, vertex, place)
+
     def _with(self, triangle: Triangle, gone: int, instead: int) -> Triangle:
         a, b, c = (instead if vertex == gone else vertex for vertex in triangle)
         return a, b, c
@@ -184,8 +227,8 @@ class _Walls:
     def _between(self, a: int, b: int) -> bool:
         return len({self.tags[number] for number in self.of[a] & self.of[b]}) > 1
 
-    def _stays(self, change: _Change) -> bool:
-        """Whether the surface stays within the distance, and does not fold."""
+    def _stays(self, change: _Change, folded: bool) -> bool:
+        """Whether the surface stays within the distance, and does not fold, or unfolds."""
         old = self.points[np.array([self.faces[number] for number in change.old])]
         new = self.points[np.array(change.new)]
         for corners, tag in zip(new, change.tags, strict=True):
@@ -204,19 +247,18 @@ class _Walls:
                 return False
             if tag not in self.cracks and known and min(float(normal @ b) for b in known) < 0:
                 return False
-        return self._smooth(change, normals)
+        sharpest, before_it = self._sharpest_new(change, normals), min(map(self._sharpest, change.old))
+        return sharpest > before_it + UNFOLDED if folded else sharpest >= min(TURN, before_it) - 1e-9
 
-    def _smooth(self, change: _Change, normals: Floats) -> bool:
-        """Whether no edge of the new triangles turns more than the limit, or than the old ones do."""
+    def _sharpest_new(self, change: _Change, normals: Floats) -> float:
+        """Cosine of the sharpest edge of the new triangles within one surface."""
         gone = set(change.old)
         normal = dict(enumerate(normals))
         sides: dict[tuple[int, int], tuple[int, Floats]] = {}
         for k, triangle in enumerate(change.new):
             for i in range(3):
                 sides[triangle[i], triangle[(i + 1) % 3]] = change.tags[k], normal[k]
-        limit = TURN
-        for number in change.old:
-            limit = min(limit, self._sharpest(number))
+        found = 1.0
         for (a, b), (tag, one) in sides.items():
             if (b, a) in sides:
                 other_tag, other = sides[b, a]
@@ -225,9 +267,9 @@ class _Walls:
                 if len(beyond) != 1:
                     continue
                 other_tag, other = self.tags[beyond[0]], _normals(self.points[np.array([self.faces[beyond[0]]])])[0]
-            if tag == other_tag and float(one @ other) < limit - 1e-9:
-                return False
-        return True
+            if tag == other_tag:
+                found = min(found, float(one @ other))
+        return found
 
     def _sharpest(self, number: int) -> float:
         """Cosine of the sharpest edge of a triangle with a well shaped neighbour of its surface."""

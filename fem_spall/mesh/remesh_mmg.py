@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import triangle_areas
 from fem_spall.mesh.distance import faces_near, places_beyond, touched
-from fem_spall.mesh.mend_walls import mend_walls, triangle_shapes
+from fem_spall.mesh.mend_walls import folded_triangles, mend_walls, triangle_shapes
 from fem_spall.mesh.mmg import FLAT, flattened, mmgs, ridges_and_corners
 from fem_spall.mesh.plane_faces import delaunay_faces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
@@ -46,9 +46,10 @@ FACE_PASSES, LONG = 2, 3.0
 #: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
 #: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
 MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
-#: Shape above which given triangles may be kept, what of the tolerance MMG is asked for then, pass by pass, up to what
-#: of it a place counts as near, and how much of it mending may use up.
-KEPT, HELD, WITHIN, OFF = 0.3, (0.8, 0.8, 0.8, 0.5, 0.5, 0.5, 0.5), 0.85, 0.15
+#: Shape above which given triangles may be kept, but in stubborn places; rings of neighbours kept with them, pass by
+#: pass; what of the
+#: tolerance MMG is asked for then, up to what of it a place counts as near, and how much of it mending may use up.
+KEPT, RINGS, HELD, WITHIN, OFF = 0.3, (1, 1, 2, 2, 3, 3, 4), 0.65, 0.9, 0.15
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -91,14 +92,14 @@ def remesh(
 
     coarse = _mean_edge(surface) > COARSE * size_min
     steps = [(DRIFT, 1.0), (LARGEST_DRIFT, 1.0)] if coarse else [(LARGEST_DRIFT, 1.0)]
-    result = None
+    result, nearest = None, 1.0
     for allowed, closer in (*steps, *((LARGEST_DRIFT, fraction) for fraction in CLOSER)):
         if given is surface and result is not None and coarse:
             given = _faceted(surface, tolerance * FACETED)
         answer = made(given, closer, sizes(given.vertices) if sizes is not None else None)
         _refuse_faults(surface, answer)
         if result is None or _drift(surface, answer) < _drift(surface, result):
-            result = answer
+            result, nearest = answer, closer
         if plain or surface.thin is not None or _drift(surface, result) <= allowed:
             break
     assert result is not None
@@ -112,7 +113,11 @@ def remesh(
         _refuse_faults(surface, finer)
         result = finer
     if not plain:
-        result = _held(surface, given, result, tolerance, size_min, made)
+
+        def again(one: TaggedSurface, keep: Bools) -> TaggedSurface:
+            return made(one, HELD * nearest, sizes(one.vertices) if sizes is not None else None, keep)
+
+        result = _held(surface, given, result, tolerance, size_min, again)
         _refuse_faults(surface, result)
     _refuse_drift(surface, result)
     return result
@@ -120,7 +125,7 @@ def remesh(
 
 def _held(
     surface: TaggedSurface, given: TaggedSurface, result: TaggedSurface, tolerance: float, size_min: float,
-    made: Callable[[TaggedSurface, float, Floats | None, Bools | None], TaggedSurface],
+    again: Callable[[TaggedSurface, Bools], TaggedSurface],
 ) -> TaggedSurface:  # fmt: skip
     """The surface remade with the given triangles where it would be further off than the tolerance otherwise."""
     solid = surface.thin is None
@@ -128,14 +133,23 @@ def _held(
         given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
     keep = np.zeros(len(given.faces), dtype=bool)
     own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
-    for closer in HELD:
+    own &= ~touched(given, folded_triangles(given))
+    for rings in (*RINGS, 0):
         if solid:
             result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
-        far = faces_near(given, places_beyond(surface, result, WITHIN * tolerance))
-        if not far.any():
+        places = places_beyond(surface, result, WITHIN * tolerance)
+        if len(places) == 0 or rings == 0:
             break
-        keep |= touched(given, far) & own
-        result = made(given, closer, None, keep)
+        far = faces_near(given, places)
+        for _ in range(rings):
+            far = touched(given, far)
+        keep |= far & (own if rings < 3 else given.on_cracks)
+        result = again(given, keep)
+    if len(places_beyond(surface, result, tolerance)):
+        raise MeshingError(
+            46, "surface mesh", f"the walls stay further than {tolerance * surface.unit * 1e9:.3g} nm from the given "
+            f"ones near {_um(places[0] * surface.unit)}", "lower mesh.size_min or raise mesh.surface_tolerance",
+        )  # fmt: skip
     return result
 
 
@@ -240,7 +254,7 @@ def _refuse_drift(given: TaggedSurface, result: TaggedSurface) -> None:
 def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
     pinched = _bad_edges(result, given)
     if len(pinched):
-        places = "; ".join("(" + ", ".join(f"{v:.4g}" for v in p * given.unit * 1e6) + ") um" for p in pinched[:3])
+        places = "; ".join(_um(place * given.unit) for place in pinched[:3])
         raise MeshingError(
             20, "surface mesh", f"{len(pinched)} edges get pinched, the crack is thinner there than the mesh: {places}",
             "lower mesh.size_min, or open the crack there",
@@ -250,6 +264,10 @@ def _refuse_faults(given: TaggedSurface, result: TaggedSurface) -> None:
             21, "surface mesh", "the faces of the block did not keep their areas",
             "lower mesh.size_min or mesh.surface_tolerance",
         )  # fmt: skip
+
+
+def _um(place: Floats) -> str:
+    return "(" + ", ".join(f"{v:.4g}" for v in place * 1e6) + ") um"
 
 
 def is_polyhedron(surface: TaggedSurface, size: float) -> bool:

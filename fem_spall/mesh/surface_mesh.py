@@ -31,12 +31,11 @@ type Floats = NDArray[np.float64]
 
 #: So many failures are enough where cracks all but touch.
 HOPELESS = 2
-#: Walls are kept at once where their mean edge is above this times the smallest size (those of voxels, which have no
-#: bad triangles and fold where they are thin, earlier), and up to this times where they are no polyhedra's; second
-#: where it is above FINE.
+#: Walls are kept at once where their mean edge is above AS_FINE times the smallest size, those of voxels, which have no
+#: bad triangles and fold where they are thin, above VOXELS_AS_FINE; second where it is above FINE.
 AS_FINE, VOXELS_AS_FINE, FINE = 1.5, 0.6, 0.3
 #: What of the tolerance the walls may move where cells are poor because of them.
-LEAVE = 0.15
+LEAVE = 0.1
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 

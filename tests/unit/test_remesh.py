@@ -103,13 +103,14 @@ def test_short_folds_are_noise() -> None:
     assert mmg.in_chains(chain, np.array([2.0, 6.0, 7.9])).tolist() == [True, True, False]
 
 
-def test_the_rim_of_a_lens_is_kept() -> None:
+def test_the_rim_of_a_lens_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: the folded rim of a crack is rounded off, and with it the place where the current is highest."""
     given = lens()
     fine = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=True)
     assert surface_distance(as_mesh(fine), fine.names["a"], given)[0] < 0.15 * UM, "the tolerance"
     removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
     assert abs(fine.volume - given.volume) < 0.01 * removed
+    monkeypatch.setattr(remesh_mmg, "_held", lambda surface, given, result, *_: result)  # it would mend that
     rounded = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=False)
     far = [surface_distance(as_mesh(mesh), mesh.names["a"], given)[0] for mesh in (fine, rounded)]
     assert far[1] > 2 * far[0]
