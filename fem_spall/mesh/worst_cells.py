@@ -138,6 +138,7 @@ class Patch:
         self.cells: dict[int, Cell] = {}
         self.of: dict[int, set[int]] = defaultdict(set)
         self.facets: dict[int, Facet] = {}
+        self.facet_number = 0
         self.facets_of: dict[int, set[int]] = defaultdict(set)
         for cell in cells.tolist():
             self._add(tuple(cell))
@@ -190,8 +191,9 @@ class Patch:
                 if other != vertex and left:
                     drawn = [tuple(other if k == vertex else k for k in c) for c in left]
                     yield Change(star, drawn, other, self.points[other], self.least(drawn))
-        for vertex in cell if self.walls is not None else ():
-            yield from self.walls.changes(self, vertex, cell)  # type: ignore[union-attr]
+        if self.walls is not None:
+            for vertex in cell:
+                yield from self.walls.changes(self, vertex, cell)
         for a, b in combinations(cell, 2):
             if _edge(a, b) in self.kept:
                 continue
@@ -241,7 +243,7 @@ class Patch:
 
     def add_facet(self, facet: Facet) -> None:
         """Add one facet of the boundary."""
-        number = max(self.facets, default=-1) + 1
+        number, self.facet_number = self.facet_number, self.facet_number + 1
         self.facets[number] = facet
         for vertex in facet[0]:
             self.facets_of[vertex].add(number)
