@@ -19,7 +19,7 @@ from fem_spall.microstructure import Varied
 if TYPE_CHECKING:
     from fem_spall.case import Case
 
-__all__ = ["CrackMeasure", "Estimate", "estimate", "measure"]
+__all__ = ["CrackMeasure", "Estimate", "estimate", "examine", "measure"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,21 @@ class Estimate:
     memory: float  # bytes
 
 
+def examine(case: Case) -> None:
+    """Read what the regions and the conductivity name, as far as that takes no mesh.
+
+    Raises
+    ------
+    SpallError
+        Whatever is wrong with a file, or a region that is nowhere.
+    """
+    for region in case.regions:
+        region.examine(case.block, case.mesh.size_min)
+    if isinstance(case.electrolyte.conductivity, Varied):
+        middle = np.array(case.electrolyte.size) / 2
+        case.electrolyte.conductivity.on_cells(middle + 1e-9 * np.eye(4, 3)[None], case.electrolyte.size)
+
+
 def measure(case: Case) -> list[CrackMeasure]:
     """Return every crack of the case as it will stand in the block.
 
@@ -58,11 +73,7 @@ def measure(case: Case) -> list[CrackMeasure]:
     surfaces = {c.name: c.surface(block) for c in case.cracks if isinstance(c, TriangulatedCrack)}
     voids = frozenset(crack.name for crack in case.cracks if crack.contents == "void")
     together = embed(block, surfaces, voids, unit, snap) if surfaces else None
-    for region in case.regions:
-        region.examine(block, case.mesh.size_min)
-    if isinstance(case.electrolyte.conductivity, Varied):
-        middle = np.array(case.electrolyte.size) / 2
-        case.electrolyte.conductivity.on_cells(middle + 1e-9 * np.eye(4, 3)[None], case.electrolyte.size)
+    examine(case)
     shapes = _measure_shapes(case) if any(isinstance(c, AnalyticCrack) for c in case.cracks) else {}
     measures = []
     for crack in case.cracks:

@@ -19,6 +19,7 @@ from fem_spall.consequences import consequences_of
 from fem_spall.crack import CrackSurface, TriangulatedCrack
 from fem_spall.deadline import time_for_surfaces
 from fem_spall.errors import Interrupted, OutputError, SolveError, SpallError
+from fem_spall.estimate import examine
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.worker import read_failure
@@ -166,6 +167,7 @@ def _run(
             progress.note(f"mesh.size_min: {sized.mesh.size_min * 1e9:.4g} nm, as suits the image")
         case = sized.expanded()
         surfaces = build_surfaces(case)
+        examine(case)
     for name, surface in surfaces.items():
         for note in (*surface.provenance.get("told", ()), *(f"{name}: {one.words}" for one in surface.repairs)):
             progress.note(note)

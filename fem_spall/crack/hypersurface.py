@@ -96,7 +96,8 @@ def _material(path: Path, patches: list[_Patch], material: str | None) -> tuple[
         for name in {one.inner, one.outer}:
             sizes[name] = sizes.get(name, 0) + len(one.faces) * (one.inner != one.outer)
     names = {name: size for name, size in sizes.items() if name.lower() not in OUTSIDE and size}
-    listed = ", ".join(f"{name!r} ({size} triangles)" for name, size in sorted(names.items())[:10]) or "none"
+    listed = ", ".join(f"{name!r} ({size} triangles)" for name, size in sorted(names.items())[:10])
+    listed = listed[:300] or "none"  # names of damaged files are of any length
     if material is None and len(names) != 1:
         reason = f"must have one material, or one must be named; got {listed}"
         raise InputFileError(12, str(path), reason, "name one in the case, material: NAME (inspect: --material NAME)")

@@ -40,9 +40,9 @@ SHAPE, THIN, LEAST, PASSES = 0.2, 2.0, 0.1, 3
 #: triangles, the shell of a ball: 2.9 % at first, then 0.4 %; on a lens 2.7 um thick and a tolerance of 0.15 um:
 #: 3.4 %, 3.9 %, then 0.7 %.
 COARSE, DRIFT, FACETED, LARGEST_DRIFT, CLOSER = 1.5, 0.003, 1 / 8, 0.01, (1 / 2, 1 / 4, 1 / 8)
-#: Where the walls stay as they are: passes over the faces of the block, and length of an edge, in smallest sizes, above
-#: which it is halved.
-FACE_PASSES, LONG = 2, 3.0
+#: Where the walls stay as they are: parts of the tolerance that a change may use up, one after the other; passes over
+#: the faces of the block, and length of an edge, in smallest sizes, above which it is halved.
+PARTS, FACE_PASSES, LONG = (1 / 2, 1 / 4, 1 / 8, 1 / 16), 2, 3.0
 #: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
 #: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
 MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
@@ -192,7 +192,10 @@ def keep_walls(
     MeshingError
         If the faces of the block do not stay as they were.
     """
-    result = mend_walls(surface, MENDED, SHORT * size_min, tolerance / 2)
+    for part in PARTS:  # changes of one place add up
+        result = mend_walls(surface, MENDED, SHORT * size_min, part * tolerance)
+        if not len(places_beyond(surface, result, WITHIN * tolerance)):
+            break
     result = delaunay_faces(_divided(result, LONG * size_min))
     for _ in range(FACE_PASSES):
         kept = ridges_and_corners(result, None)

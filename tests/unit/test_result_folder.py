@@ -265,3 +265,16 @@ def test_a_file_that_leads_nowhere_is_refused_as_such(name: str, tmp_path: Path)
     (tmp_path / "case.yaml").write_text("version: 1\n")
     with pytest.raises(InputFileError, match="cannot be opened"):
         run_case(case_of(cracks=[crack]), tmp_path / "case.yaml", tmp_path / "out")
+
+
+def test_an_image_that_cannot_be_read_is_refused_before_anything_is_meshed(tmp_path: Path) -> None:
+    """Bug: a label image or a mask is opened after minutes of meshing only."""
+    phases = [{"label": 1, "conductivity": "1 mS/cm"}]
+    image = {"kind": "label_image", "file": str(tmp_path / "missing.tif"), "voxel": ["1 um"] * 3, "phases": phases}
+    case = case_of()
+    electrolyte = case.electrolyte.model_dump(mode="json") | {"conductivity": image}
+    (tmp_path / "case.yaml").write_text("version: 1\n")
+    with pytest.raises(InputFileError, match=r"missing\.tif"):
+        run_case(case_of(electrolyte=electrolyte), tmp_path / "case.yaml", tmp_path / "out")
+    assert not (tmp_path / "out" / "mesh").exists()
+    assert "mesh:" not in (tmp_path / "out" / "log.txt").read_text()
