@@ -24,7 +24,7 @@ MISSED = (
 
 def warnings_of(case: Case, record: dict[str, Any]) -> list[dict[str, str]]:
     """Warnings of a finished run as records with ``kind`` and ``text``."""
-    found = [*_box(case, record), *_contact(case, record), *_tips(case), *_surface(record), *_reach(case, record)]
+    found = [*_box(case, record), *_contact(case, record), *_tips(case), *_surface(case, record), *_reach(case, record)]
     found += [*_cells(case, record), *_image(case, record)]
     found += [
         ("withheld", f"{name} is not given: {metric['absent']}.")
@@ -109,8 +109,16 @@ def _tips(case: Case) -> list[tuple[str, str]]:
     return found
 
 
-def _surface(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _surface(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
     found = []
+    for name, distance in record["mesh"].get("distances", {}).items():
+        if distance["largest_m"] > case.mesh.tolerance:
+            found.append((
+                "surface",
+                f"The meshed {name} is up to {_um(distance['largest_m'])} from the given surface at single places, "
+                f"more than mesh.surface_tolerance (99 % are within {_um(distance['p99_m'])}), since no mesh that is closer "
+                "was found. Lower mesh.size_min to follow it there.",
+            ))  # fmt: skip
     if straight := record["mesh"].get("straightened_cells", 0):
         found.append((
             "resolution",

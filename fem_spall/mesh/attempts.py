@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fem_spall.errors import MeshingError
 
-__all__ = ["ATTEMPTS", "LAST_RESORTS", "PLATE", "WALLS", "Attempt", "Trail"]
+__all__ = ["ATTEMPTS", "CLOSE", "LAST_RESORTS", "PLATE", "WALLS", "Attempt", "Trail"]
 
 
 class Attempt(NamedTuple):
@@ -16,7 +16,7 @@ class Attempt(NamedTuple):
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
     the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls; ``walls``
-    keeps the walls as they are.
+    keeps the walls as they are; ``close`` lets no place of them go beyond the tolerance.
     """
 
     fraction: float
@@ -24,20 +24,24 @@ class Attempt(NamedTuple):
     plain: bool = False
     plate: bool = False
     walls: bool = False
+    close: bool = False
 
     def __str__(self) -> str:
-        words = (
-            ", folds kept" * self.sharp + ", plain" * self.plain + ", plate" * self.plate + ", walls kept" * self.walls
-        )
-        return f"size {self.fraction:g} x size_min{words}"
+        words = {
+            "folds kept": self.sharp, "plain": self.plain, "plate": self.plate, "walls kept": self.walls,
+            "walls close": self.close,
+        }  # fmt: skip
+        return f"size {self.fraction:g} x size_min" + "".join(f", {word}" for word, meant in words.items() if meant)
 
 
+#: The first of all: what MMG leaves beyond the tolerance is put right.
+CLOSE = Attempt(1.0, True, close=True)
 #: A mesher that stumbles over one usually takes the next.
 ATTEMPTS = tuple(Attempt(fraction, sharp) for fraction in (1.0, 0.5, 0.3) for sharp in (True, False))
 LAST_RESORTS = (Attempt(0.5, True, plain=True), Attempt(0.3, True, plain=True))
 #: For cracks that are thinner than the smallest size: the first of polyhedra, the last of others.
 PLATE = Attempt(1.0, True, plate=True)
-#: Walls that stay: the first where they are about as fine as the mesh or coarser, the second where they are finer.
+#: Walls that stay: the first where they are about as fine as the mesh or coarser.
 WALLS = Attempt(1.0, False, walls=True)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -66,19 +67,19 @@ def mend_walls(surface: TaggedSurface, poor: float, short: float, distance: floa
     if len(bad) == 0:
         return surface
     walls = _Walls(surface, short, distance)
-    waiting = {int(number): -1.0 if folded[number] else float(shapes[number]) for number in bad}
+    waiting = [(-1.0 if folded[number] else float(shapes[number]), int(number)) for number in bad]
+    heapify(waiting)
     while waiting:
-        worst = min(waiting, key=lambda number: (waiting[number], number))
-        change = walls.best_change(worst, waiting.pop(worst) < 0)
+        shape, worst = heappop(waiting)
+        change = walls.best_change(worst, shape < 0) if worst in walls.faces else None
         if change is None:
             continue
         for number in change.old:
             walls.remove(number)
-            waiting.pop(number, None)
         for triangle, tag in zip(walls.settled(change), change.tags, strict=True):
             number = walls.add(triangle, tag)
             if (shape := walls.least([triangle])) < poor and tag in walls.cracks:
-                waiting[number] = shape
+                heappush(waiting, (shape, number))
     faces = np.array(list(walls.faces.values()), dtype=np.int64)
     tags = np.array([walls.tags[number] for number in walls.faces], dtype=np.int32)
     used, packed = np.unique(faces, return_inverse=True)

@@ -46,10 +46,10 @@ PARTS, FACE_PASSES, LONG = (1 / 2, 1 / 4, 1 / 8, 1 / 16), 2, 3.0
 #: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
 #: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
 MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
-#: Shape above which given triangles may be kept, but in stubborn places; rings of neighbours kept with them, pass by
-#: pass; what of the
-#: tolerance MMG is asked for then, up to what of it a place counts as near, and how much of it mending may use up.
-KEPT, RINGS, HELD, WITHIN, OFF = 0.3, (1, 1, 2, 2, 3, 3, 4), 0.65, 0.9, 0.15
+#: Shape above which given triangles may be kept, except where so many rings of neighbours are kept with them as in
+#: stubborn places; rings, pass by pass; what of the tolerance MMG is asked for then, up to what of it a place counts as
+#: near, and how much of it mending may use up.
+KEPT, STUBBORN, RINGS, HELD, WITHIN, OFF = 0.3, 3, (1, 1, 2, 2, 3, 3, 4), 0.65, 0.9, 0.15
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -69,17 +69,19 @@ def remesh(
     sharp: bool,
     sizes: Callable[[Floats], Floats] | None = None,
     plain: bool = False,
+    close: bool = False,
 ) -> TaggedSurface:
     """Return the boundary remeshed between the two sizes.
 
     All lengths in mesh units; ``tolerance`` is the distance to the given surface MMG aims at;
     ``sharp`` keeps folded chains of edges within a crack; ``sizes`` gives the largest sizes at places (n, 3);
-    ``plain`` takes MMG's first answer.
+    ``plain`` takes MMG's first answer; ``close`` keeps all places within the tolerance.
 
     Raises
     ------
     MeshingError
-        If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
+        If features thinner than ``size_min`` get pinched, the faces of the block do not stay as they were, or walls
+        do not stay close.
     """
     fold = size_min if sharp else None
     polyhedron = FLAT if not plain and is_polyhedron(surface, size_min) else None
@@ -112,12 +114,13 @@ def remesh(
             break  # walls so close that mending their triangles lets them bulge into each other
         _refuse_faults(surface, finer)
         result = finer
-    if not plain:
+    if close:
 
         def again(one: TaggedSurface, keep: Bools) -> TaggedSurface:
             return made(one, HELD * nearest, sizes(one.vertices) if sizes is not None else None, keep)
 
-        result = _held(surface, given, result, tolerance, size_min, again)
+        mend = surface.thin is None and polyhedron is None
+        result = _held(surface, given, result, tolerance, size_min, again, mend=mend)
         _refuse_faults(surface, result)
     _refuse_drift(surface, result)
     return result
@@ -125,25 +128,29 @@ def remesh(
 
 def _held(
     surface: TaggedSurface, given: TaggedSurface, result: TaggedSurface, tolerance: float, size_min: float,
-    again: Callable[[TaggedSurface, Bools], TaggedSurface],
+    again: Callable[[TaggedSurface, Bools], TaggedSurface], *, mend: bool,
 ) -> TaggedSurface:  # fmt: skip
-    """The surface remade with the given triangles where it would be further off than the tolerance otherwise."""
-    solid = surface.thin is None
-    if solid:
-        given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
-    keep = np.zeros(len(given.faces), dtype=bool)
-    own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
-    own &= ~touched(given, folded_triangles(given))
+    """The surface remade with the given triangles where it would be further off than the tolerance otherwise.
+
+    With ``mend`` bad triangles are mended in both; the edges of facets are not known there and would be cut.
+    """
+    keep = np.zeros(0, dtype=bool)
     for rings in (*RINGS, 0):
-        if solid:
+        if mend:
             result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
         places = places_beyond(surface, result, WITHIN * tolerance)
         if len(places) == 0 or rings == 0:
             break
+        if keep.size == 0:
+            if mend:
+                given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
+            keep = np.zeros(len(given.faces), dtype=bool)
+            own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
+            own &= ~touched(given, folded_triangles(given))
         far = faces_near(given, places)
         for _ in range(rings):
             far = touched(given, far)
-        keep |= far & (own if rings < 3 else given.on_cracks)
+        keep |= far & (own if rings < STUBBORN else given.on_cracks)
         result = again(given, keep)
     if len(places_beyond(surface, result, tolerance)):
         raise MeshingError(
@@ -205,6 +212,7 @@ def keep_walls(
         )
         result = delaunay_faces(result)
         _refuse_faults(surface, result)
+    _refuse_drift(surface, result)
     return result
 
 

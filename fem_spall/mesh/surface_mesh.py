@@ -12,7 +12,7 @@ from fem_spall.case import Case
 from fem_spall.crack import CrackSurface, Repair
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays, length_unit
-from fem_spall.mesh.attempts import ATTEMPTS, LAST_RESORTS, PLATE, WALLS, Attempt, Trail
+from fem_spall.mesh.attempts import ATTEMPTS, CLOSE, LAST_RESORTS, PLATE, WALLS, Attempt, Trail
 from fem_spall.mesh.checks import apart_from_plating, check_mesh, check_surfaces, radius_ratio
 from fem_spall.mesh.distance import surface_distance
 from fem_spall.mesh.focus import Focus, split_facets
@@ -31,9 +31,11 @@ type Floats = NDArray[np.float64]
 
 #: So many failures are enough where cracks all but touch.
 HOPELESS = 2
-#: Walls are kept at once where their mean edge is above AS_FINE times the smallest size, those of voxels, which have no
-#: bad triangles and fold where they are thin, above VOXELS_AS_FINE; second where it is above FINE.
+#: Walls are kept at once where their mean edge is above this times the smallest size (those of voxels, which have no
+#: bad triangles and fold where they are thin, earlier); the latter second where it is above FINE.
 AS_FINE, VOXELS_AS_FINE, FINE = 1.5, 0.6, 0.3
+#: How far single places may be beyond the tolerance, in smallest sizes, where closer attempts made no mesh.
+BEYOND = 2.0
 #: What of the tolerance the walls may move where cells are poor because of them.
 LEAVE = 0.1
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
@@ -103,8 +105,9 @@ class _Job:
                 mesh, enclosed = self._filled(attempt)
                 check_surfaces(mesh, self.boundary.box)
                 quality = check_mesh(mesh, enclosed, settings.quality_floor)
+                beyond = 0.0 if attempt is not None and (attempt.close or attempt.walls) else BEYOND * settings.size_min
                 distances = _check_distances(
-                    mesh, self.boundary, list(self.surfaces), settings.tolerance, settings.size_min
+                    mesh, self.boundary, list(self.surfaces), settings.tolerance, beyond, settings.size_min
                 )
             except MeshingError as error:
                 trail.fail(f"{error.where}: {error.reason}")
@@ -136,13 +139,16 @@ class _Job:
             return slow
         if self.remesher != "mmg":
             return [ATTEMPTS[0], *slow] if mesher == "auto" else [ATTEMPTS[0]]
-        attempts = [*ATTEMPTS, *LAST_RESORTS]
+        attempts = [CLOSE, *ATTEMPTS, *LAST_RESORTS]
         if self.rim_sizes is None:
             voxels = all(crack.kind == "image_stack" for crack in self.case.cracks)
             if self.opening < self.case.mesh.size_min:
                 attempts.insert(0 if is_polyhedron(self.boundary, self.size) else len(attempts), PLATE)
-            if (edge := fineness(self.boundary, self.size)) > FINE:
-                attempts.insert(0 if edge > (VOXELS_AS_FINE if voxels else AS_FINE) else 1, WALLS)
+            edge = fineness(self.boundary, self.size)
+            if edge > (VOXELS_AS_FINE if voxels else AS_FINE):
+                attempts.insert(0, WALLS)
+            elif edge > FINE:
+                attempts.insert(1 if voxels else attempts.index(LAST_RESORTS[0]), WALLS)
         return [*attempts, *(slow if mesher == "auto" else [])]
 
     def _filled(self, attempt: Attempt | None) -> tuple[MeshArrays, float | None]:
@@ -161,7 +167,7 @@ class _Job:
         elif self.remesher == "mmg":
             fine = remesh(
                 self.start, attempt.fraction * self.size, *self.sizes,
-                sharp=attempt.sharp, sizes=self.rim_sizes, plain=attempt.plain,
+                sharp=attempt.sharp, sizes=self.rim_sizes, plain=attempt.plain, close=attempt.close,
             )  # fmt: skip
         mesh = tetrahedralise(fine, self.sizes[0], self.case.mesh.algorithm)
         floor = self.case.mesh.quality_floor
@@ -259,14 +265,14 @@ def _sided(
 
 
 def _check_distances(
-    mesh: MeshArrays, boundary: TaggedSurface, cracks: list[str], tolerance: float, size_min: float
+    mesh: MeshArrays, boundary: TaggedSurface, cracks: list[str], tolerance: float, beyond: float, size_min: float
 ) -> dict[str, dict[str, float]]:
-    """Distances between given and meshed surfaces, none beyond the tolerance."""
+    """Distances between given and meshed surfaces: 99 % within the tolerance, single places not more than that off."""
     result = {}
     for name in cracks:
         largest, p99 = surface_distance(mesh, boundary.tags_of(name), boundary)
         result[name] = {"largest_m": largest, "p99_m": p99}
-        if largest > tolerance:
+        if p99 > tolerance or largest > tolerance + beyond:
             raise MeshingError(
                 46, f"crack {name}", f"the meshed surface must stay within {tolerance * 1e9:.0f} nm of the given one; "
                 f"got {p99 * 1e9:.3g} nm at 99 % and {largest * 1e9:.3g} nm at most"

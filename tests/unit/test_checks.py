@@ -214,6 +214,6 @@ def test_a_mesh_too_coarse_for_small_bodies_says_so() -> None:
     moved[far] += 0.05  # half a micrometre
     boundary = TaggedSurface(moved, mesh.facets, mesh.tags, mesh.names, box, mesh.unit)
     with pytest.raises(MeshingError, match=r"the smallest of its 2 bodies is \d{4} nm wide, mesh.size_min 2000 nm"):
-        _check_distances(mesh, boundary, ["pores"], 100e-9, 2e-6)
+        _check_distances(mesh, boundary, ["pores"], 100e-9, 0.0, 2e-6)
     with pytest.raises(MeshingError, match=r"nm at most; lower mesh.size_min"):
-        _check_distances(mesh, boundary, ["pores"], 100e-9, 0.5e-6)
+        _check_distances(mesh, boundary, ["pores"], 100e-9, 0.0, 0.5e-6)

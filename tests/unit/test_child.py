@@ -19,7 +19,7 @@ from fem_spall.crack import CrackSurface
 from fem_spall.errors import GeometryError, LimitError, MeshingError, SetupError
 from fem_spall.mesh import remesh_mmg, tetwild
 from fem_spall.mesh.arrays import FACES, MeshArrays, triangle_areas
-from fem_spall.mesh.attempts import ATTEMPTS
+from fem_spall.mesh.attempts import ATTEMPTS, CLOSE
 from fem_spall.mesh.checks import cell_volumes
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.focus import Focus
@@ -137,7 +137,7 @@ def test_attempts_go_on_where_a_mesher_died(monkeypatch: pytest.MonkeyPatch, tmp
         assert it.value.detail == 35
     else:
         mesh = mesh_in_child(case, CUBE, tmp_path)
-        died = "size 1 x size_min, folds kept: mesher: died with signal 11: last words"
+        died = "size 1 x size_min, folds kept, walls close: mesher: died with signal 11: last words"
         assert mesh.info["failed_attempts"][0] == died
         assert mesh.info["attempt"] == 1 + len(mesh.info["failed_attempts"])
 
@@ -228,17 +228,17 @@ def test_the_ladder_of_attempts_is_on_record(monkeypatch: pytest.MonkeyPatch) ->
 
     def stumbling(surface: TaggedSurface, size_min: float, *other: Any, sharp: bool, **more: Any) -> TaggedSurface:
         asked.append((size_min * 10, sharp))
-        if len(asked) < 5:
+        if len(asked) < 6:
             raise MeshingError(20, "surface mesh", f"stumble {len(asked)}", "nothing")
         return inner(surface, size_min, *other, sharp=sharp, **more)
 
     monkeypatch.setattr(remesh_mmg, "remesh", stumbling)
     monkeypatch.setattr("fem_spall.mesh.surface_mesh.length_unit", lambda _: 1e-5)
     mesh = mesh_case(file_case(), CUBE)
-    assert asked == [pytest.approx(one[:2]) for one in ATTEMPTS[:5]]
-    assert mesh.info["attempt"] == 5
-    assert mesh.info["failed_attempts"][0] == "size 1 x size_min, folds kept: surface mesh: stumble 1"
-    assert mesh.info["failed_attempts"][2] == "size 0.5 x size_min, folds kept: surface mesh: stumble 3"
+    assert asked == [pytest.approx(one[:2]) for one in (CLOSE, *ATTEMPTS[:5])]
+    assert mesh.info["attempt"] == 6
+    assert mesh.info["failed_attempts"][0] == "size 1 x size_min, folds kept, walls close: surface mesh: stumble 1"
+    assert mesh.info["failed_attempts"][3] == "size 0.5 x size_min, folds kept: surface mesh: stumble 4"
 
 
 def test_the_end_of_the_ladder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +248,11 @@ def test_the_end_of_the_ladder_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> 
         raise MeshingError(20, "surface mesh", "no luck", "lower mesh.size_min")
 
     monkeypatch.setattr(remesh_mmg, "remesh", failing)
-    with pytest.raises(MeshingError, match="all 8 attempts failed, the last with: no luck; lower") as refusal:
+    with pytest.raises(MeshingError, match="all 9 attempts failed, the last with: no luck; lower") as refusal:
         mesh_case(file_case(mesher="gmsh"), CUBE)
     assert refusal.value.detail == 20
     monkeypatch.setattr(tetwild, "find_spec", lambda _: None)
-    with pytest.raises(MeshingError, match=r"all 8 attempts failed.* fTetWild: pip install 'fem-spall\[robust\]'"):
+    with pytest.raises(MeshingError, match=r"all 9 attempts failed.* fTetWild: pip install 'fem-spall\[robust\]'"):
         mesh_case(file_case(), CUBE)
     monkeypatch.setitem(sys.modules, "pytetwild", None)
     with pytest.raises(SetupError, match=r"mesh.mesher: tetwild needs the package pytetwild; install it"):
@@ -271,7 +271,7 @@ def test_tetwild_is_the_last_rung_and_keeps_names_and_planes(monkeypatch: pytest
     monkeypatch.setattr(remesh_mmg, "remesh", failing)
     monkeypatch.chdir(tmp_path)
     mesh = mesh_case(file_case(), CUBE)
-    assert (mesh.info["mesher"], mesh.info["attempt"], len(mesh.info["failed_attempts"])) == ("tetwild", 9, 8)
+    assert (mesh.info["mesher"], mesh.info["attempt"], len(mesh.info["failed_attempts"])) == ("tetwild", 10, 9)
     scale = mesh.unit / UM
     box = np.array(mesh.info["box"])
     assert box * scale == pytest.approx(np.array([[0, 0, 0], [20, 30, 50]]), rel=1e-12)

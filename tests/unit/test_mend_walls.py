@@ -121,7 +121,7 @@ def test_no_place_is_further_off_than_the_tolerance() -> None:
     given = rough_ball(96, noise=0.05)
     size, tolerance = 0.06, 0.012
     assert fineness(given, size) < 1.5
-    fine = remesh(given, size, 0.5, 1.3, tolerance, sharp=True)
+    fine = remesh(given, size, 0.5, 1.3, tolerance, sharp=True, close=True)
     assert len(places_beyond(given, fine, tolerance)) == 0
     assert closed(fine)
 

@@ -110,7 +110,7 @@ def test_the_rim_of_a_lens_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert surface_distance(as_mesh(fine), fine.names["a"], given)[0] < 0.15 * UM, "the tolerance"
     removed = float(np.prod(np.ptp(given.box, axis=0))) - given.volume
     assert abs(fine.volume - given.volume) < 0.01 * removed
-    monkeypatch.setattr(remesh_mmg, "_held", lambda surface, given, result, *_: result)  # it would mend that
+    monkeypatch.setattr(remesh_mmg, "_held", lambda surface, given, result, *_, **__: result)  # it would mend that
     rounded = remesh(given, 0.05, 0.5, 1.3, 0.015, sharp=False)
     far = [surface_distance(as_mesh(mesh), mesh.names["a"], given)[0] for mesh in (fine, rounded)]
     assert far[1] > 2 * far[0]
