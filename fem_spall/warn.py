@@ -116,8 +116,8 @@ def _surface(case: Case, record: dict[str, Any]) -> list[tuple[str, str]]:
             found.append((
                 "surface",
                 f"The meshed {name} is up to {_um(distance['largest_m'])} from the given surface at single places, "
-                f"more than mesh.surface_tolerance (99 % are within {_um(distance['p99_m'])}), since no mesh that is closer "
-                "was found. Lower mesh.size_min to follow it there.",
+                f"more than mesh.surface_tolerance (99 % are within {_um(distance['p99_m'])}): no closer mesh was "
+                "found. Lower mesh.size_min to follow it there.",
             ))  # fmt: skip
     if straight := record["mesh"].get("straightened_cells", 0):
         found.append((
