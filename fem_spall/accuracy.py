@@ -35,6 +35,8 @@ DUAL_TOLERANCE = 1e-6
 CREDIBLE = (0.7, 4.4)
 #: Factor of safety of that extrapolation, and of the choice of flux recovery, of which the better one errs as well.
 SAFETY = 1.25
+#: Difference of the weights of a facet's corners, over the largest, from which on a ball is taken to cut it.
+CUT = 0.1
 #: However small the extrapolation, this share of the error by degree stays: three levels can agree by luck.
 TRUSTED = 0.45
 #: Error over the change from degree 1 to degree 2.  At an edge, where both are of one order, degree 2 has a third of
@@ -252,13 +254,20 @@ def _from_cells(
     by_facet = sum((slope * parts * change for slope, parts in goals), np.zeros_like(change))
     recovery = abs(float(by_facet.sum()))
     if metric.averaging_length is not None:  # a ball cuts through facets, where the signs are a matter of luck
-        recovery = max(recovery, CANCELLATION * float(np.abs(by_facet).sum()))
+        cut = _cut(sum((slope * parts for slope, parts in goals), np.zeros_like(change)))
+        recovery = max(recovery, CANCELLATION * float(np.abs(by_facet[cut]).sum()))
     method = "dual-weighted residual with equilibrated fluxes, plus lumped against consistent flux" + word
     if metric.unseen:
         method += ", plus what places too coarse for the length may hold"
     if rim:
         method += ", plus the edge that the plating face shares with other potentials"
     return error + SAFETY * recovery + rim + metric.unseen + shape * abs(metric.value or 0.0), method
+
+
+def _cut(parts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which facets a ball cuts, (k,) bool, by the weights (k, 3) of their corners: alike where it holds the whole."""
+    parts = np.abs(parts)
+    return np.asarray(np.ptp(parts, axis=1) > CUT * parts.max(axis=1, initial=0.0))
 
 
 def _local_error(e: Evaluation, cells: CellErrors | None, place: tuple[float, float, float] | None) -> float:

@@ -244,7 +244,10 @@ def compared(row: Row, result: dict[str, Any], case: dict[str, Any], expect: dic
         row.largest_nm = largest
         tolerance = tolerance_of(case)
         moved = 1e9 * max((one.get("displacement", 0.0) for one in result["repairs"]), default=0.0)
-        if largest > tolerance + moved:
+        # Single places may be further off, but only if the run has said so.
+        said = any("at single places" in warning["text"] for warning in result["warnings"])
+        single = 2e3 * oracles.micrometres(case["mesh"]["size_min"]) if said else 0.0
+        if row.p99_nm > tolerance + moved or largest > tolerance + moved + single:
             faults.append(f"walls {row.p99_nm:.0f} nm off at 99 %, {largest:.0f} nm at most")
     solved, row.current_left = oracles.conductance(mesh, VOLTAGE)
     row.conductance_um = result["conductance_over_sigma"] / UM
