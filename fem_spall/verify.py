@@ -28,7 +28,7 @@ __all__ = ["Bars", "Comparison", "Report", "run_benchmark", "run_level", "verify
 HELD = 0.95
 #: Fewer bars than this are not judged together: one miss alone would be more than the share allows.
 ENOUGH = 20
-#: Stated over true error that only a true error near zero makes.
+#: Stated over true error from which on a ratio is counted as one that rules the arithmetic mean.
 LUCKY = 50
 #: An observed order below this share of the expected one fails; one well above is luck or cancellation, no fault.
 SLOW = 0.75
@@ -408,7 +408,7 @@ def _averages(ratios: Sequence[float]) -> list[str]:
     lucky = sum(ratio > LUCKY for ratio in ratios)
     return [
         f"Stated over true error, all {len(ratios)}: geometric mean {geometric:.3g}, median {median:.3g}. The "
-        f"arithmetic mean, {mean:.3g}, is ruled by the {lucky} above {LUCKY}, whose true errors pass through zero.",
+        f"arithmetic mean, {mean:.3g}, is ruled by the {lucky} above {LUCKY}.",
         "",
     ]
 
