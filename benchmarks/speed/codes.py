@@ -268,6 +268,72 @@ def pymfem(path: str, degree: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def sfepy(path: str, degree: int, kind: str = "icc") -> dict[str, Any]:
+    from sfepy.base.base import output
+    from sfepy.discrete import Equation, Equations, FieldVariable, Integral, Problem
+    from sfepy.discrete.common.region import Region
+    from sfepy.discrete.conditions import Conditions, EssentialBC
+    from sfepy.discrete.fem import FEDomain, Field, Mesh
+    from sfepy.solvers.ls import PETScKrylovSolver
+    from sfepy.terms import Term
+
+    output.set_output(quiet=True)
+    points, cells, zero, one = arrays(path)
+    groups = np.zeros(len(points), dtype=np.int32), [np.zeros(len(cells), dtype=np.int32)]
+    mesh = Mesh.from_data("mesh", points, groups[0], [cells.astype(np.int32)], groups[1], ["3_4"])
+    domain = FEDomain("domain", mesh)
+    domain.cmesh.setup_connectivity(2, 0)
+    named = keys(domain.cmesh.get_conn(2, 0).indices.reshape(-1, 3), len(points))
+    order = np.argsort(named)
+    places = [order[np.searchsorted(named, keys(facets, len(points)), sorter=order)] for facets in (zero, one)]
+    clock = Clock()
+    everywhere = domain.create_region("everywhere", "all")
+    regions = [Region.from_facets(place.astype(np.uint32), domain, name, parent="everywhere")
+               for place, name in zip(places, ("zero", "one"), strict=True)]  # fmt: skip
+    field = Field.from_args("potential", np.float64, "scalar", everywhere, approx_order=degree)
+    u = FieldVariable("u", "unknown", field)
+    v = FieldVariable("v", "test", field, primary_var_name="u")
+    clock("space")
+    integral = Integral("i", order=max(1, 2 * (degree - 1)))
+    term = Term.new("dw_laplace(v, u)", integral, everywhere, v=v, u=u)
+    problem = Problem("speed", equations=Equations([Equation("balance", term)]))
+    values = zip(regions, (0.0, 1.0), strict=True)
+    problem.set_bcs(ebcs=Conditions([EssentialBC(region.name, region, {"u.0": value}) for region, value in values]))
+    problem.time_update()
+    problem.update_materials()
+    state = problem.create_state()
+    state.apply_ebc()
+    clock("conditions")
+    lift, evaluator = state.get_reduced(), problem.get_evaluator()
+    right = evaluator.eval_residual(lift)
+    matrix = evaluator.eval_tangent_matrix(lift, problem.mtx_a)
+    clock("assemble")
+    options = {"kind": "ls.petsc", "method": "cg", "precond": kind, "i_max": 2000, "eps_r": TOLERANCE, "eps_a": 1e-300}
+    status: dict[str, Any] = {}
+    solver = PETScKrylovSolver(options | {"name": "cg", "ksp_norm_type": "unpreconditioned"})
+    found = solver(right, mtx=matrix, status=status)
+    clock("solve")
+    w = FieldVariable("w", "parameter", field, primary_var_name="(set-to-None)")
+    w.set_data(problem.equations.make_full_vec(lift - found))
+    energy = Term.new("dw_laplace(w, w)", integral, everywhere, w=w)
+    energy.setup()
+    current = float(energy.evaluate(mode="eval"))
+    clock("current")
+    true = float(np.linalg.norm(matrix @ found - right) / np.linalg.norm(right))
+    return {
+        "current": current, "unknowns": field.n_nod, "iterations": status["n_iter"], "residual": true,
+        "seconds": clock.seconds,
+    }  # fmt: skip
+
+
+def keys(triangles: Any, count: int) -> Any:
+    """One number for each triangle of vertices below ``count``, whatever their order."""
+    a, b, c = np.sort(triangles, axis=1).astype(np.int64).T
+    if count >= 1 << 21:
+        raise ValueError("more vertices than three to a 64-bit number")
+    return (a * count + b) * count + c
+
+
 CODES: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "fem-spall": fem_spall,
     "dolfinx, CG and default GAMG": dolfinx,
@@ -276,6 +342,8 @@ CODES: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "NGSolve, CG and BDDC with h1amg": lambda path, degree: ngsolve(path, degree, "bddc"),
     "scikit-fem, CG and PyAMG": scikit_fem,
     "PyMFEM, CG and Gauss-Seidel": pymfem,
+    "SfePy, CG and ICC": sfepy,
+    "SfePy, CG and GAMG": lambda path, degree: sfepy(path, degree, "gamg"),
 }
 
 if __name__ == "__main__":

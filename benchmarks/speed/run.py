@@ -47,12 +47,15 @@ def main() -> int:
     parser.add_argument("--degrees", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=2, help="the first fills the caches; the least counts")
     parser.add_argument("--peers", type=Path, help="a virtual environment that has the peers already")
-    parser.add_argument("--codes", nargs="*", choices=list(CODES), default=list(CODES))
+    parser.add_argument("--sfepy", help="a Python with SfePy and petsc4py (Debian: python3-sfepy, python3-petsc4py)")
+    parser.add_argument("--codes", nargs="*", choices=list(CODES), default=None, help="default: all that there are")
     options = parser.parse_args()
+    if options.codes is None:
+        options.codes = [name for name in CODES if options.sfepy or not name.startswith("SfePy")]
     with tempfile.TemporaryDirectory(prefix="fem-spall-speed-") as scratch:
         peers = options.peers or install(Path(scratch) / "peers")
         meshes = options.mesh or [make(size, Path(scratch) / f"{i}.npz") for i, size in enumerate(options.size)]
-        print(about(peers))
+        print(about([str(peers / "bin" / "python"), *([options.sfepy] if options.sfepy else [])]))
         agree = [compare(mesh, degree, options, peers) for mesh in meshes for degree in options.degrees]
     return 0 if all(agree) else 1
 
@@ -75,17 +78,17 @@ def make(size: str, path: Path) -> Path:
     return path
 
 
-def about(peers: Path) -> str:
+def about(pythons: list[str]) -> str:
     """Machine, date and versions."""
     code = (
         "import importlib.metadata as m\n"
-        f"for n in {PEERS}:\n try: print(n, m.version(n))\n except Exception: print(n, 'absent')"
+        f"for n in {(*PEERS, 'sfepy')}:\n try: print(n, m.version(n))\n except m.PackageNotFoundError: pass"
     )
-    asked = subprocess.run([str(peers / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
+    asked = [subprocess.run([python, "-c", code], capture_output=True, text=True, check=True) for python in pythons]
     models = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")]
     own = [f"{name} {metadata.version(name)}" for name in ("fem-spall", "dolfinx-solver-real")]
     machine = models[0].partition(": ")[2] if models else platform.machine()
-    versions = ", ".join([*own, *asked.stdout.splitlines()])
+    versions = ", ".join([*own, *dict.fromkeys(line for said in asked for line in said.stdout.splitlines())])
     return f"{datetime.date.today()}, {machine}, {len(models)} cores, load {os.getloadavg()[0]:.1f}; {versions}\n"
 
 
@@ -117,6 +120,8 @@ def compare(mesh: Path, degree: int, options: Any, peers: Path) -> bool:
         triads.append(bandwidth())
         for name in options.codes:
             python = sys.executable if name in OWN else str(peers / "bin" / "python")
+            if name.startswith("SfePy"):
+                python = options.sfepy or python
             command = [python, str(HERE / "codes.py"), name, str(mesh), str(degree)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
