@@ -75,7 +75,8 @@ def read_tiff(path: Path, array: str | None, limit: float) -> RawStack:
     """
     tifffile = required("tifffile", path)
     faults = (tifffile.TiffFileError, ValueError, TypeError, KeyError, IndexError, OSError, ArithmeticError,
-              RuntimeError, zlib.error, MemoryError, NotImplementedError, AttributeError, struct.error)  # fmt: skip
+              RuntimeError, zlib.error, MemoryError, NotImplementedError, AttributeError, AssertionError,
+              struct.error)  # fmt: skip
     with _talkative(path, "tifffile"), damaged(path, *faults), tifffile.TiffFile(path) as tif:
         series = _series(path, tif.series, array)
         shape = tuple(int(n) for n, axis in zip(series.shape, series.axes, strict=True) if n > 1 or axis in "ZYX")

@@ -221,13 +221,13 @@ def lying_images(path: Path) -> Path:
     return file
 
 
-def short_page(path: Path) -> Path:
-    """The header of the first page says 64 bits a voxel, its data have 8."""
+def bits(path: Path, told: int) -> Path:
+    """The header of the first page says so many bits a voxel, its data have 8."""
     file = tiff(path)
     with tifffile.TiffFile(file) as tif:
         place = tif.pages[0].tags["BitsPerSample"].valueoffset
     data = bytearray(file.read_bytes())
-    data[place : place + 2] = (64).to_bytes(2, "little")
+    data[place : place + 2] = told.to_bytes(2, "little")
     file.write_bytes(data)
     return file
 
@@ -323,7 +323,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (text, "the content is none of these"),
     "four bytes": (tiny, "damaged, cut off"),
     "fewer images than announced": (lying_images, "announces 9 images; got 4"),
-    "a page with less than it says": (short_page, "a page of 240 bytes has 30 in the file|pages of one size"),
+    "no bits a voxel": (lambda path: bits(path, 0), "damaged, cut off"),
+    "a page with less than it says": (
+        lambda path: bits(path, 64),
+        "a page of 240 bytes has 30 in the file|pages of one size",
+    ),
     "a control character in a header": (control_character, "damaged, cut off"),
     "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
     "a slice without its end": (slice_without_end, "s_9.png: is damaged, cut off"),
