@@ -6,6 +6,7 @@ import bz2
 import hashlib
 import itertools
 import logging
+import os
 import re
 import struct
 import warnings
@@ -77,6 +78,7 @@ def read_tiff(path: Path, array: str | None, limit: float) -> RawStack:
     faults = (tifffile.TiffFileError, ValueError, TypeError, KeyError, IndexError, OSError, ArithmeticError,
               RuntimeError, zlib.error, MemoryError, NotImplementedError, AttributeError, AssertionError,
               struct.error)  # fmt: skip
+    _refuse_circle(path)
     with _talkative(path, "tifffile"), damaged(path, *faults), tifffile.TiffFile(path) as tif:
         series = _series(path, tif.series, array)
         shape = tuple(int(n) for n, axis in zip(series.shape, series.axes, strict=True) if n > 1 or axis in "ZYX")
@@ -103,6 +105,24 @@ def _series(path: Path, series: Any, array: str | None) -> Any:
         return series[int(array)]
     reason = f"must hold one stack of pages of one size; got {told[:200] or 'none'}"
     raise InputFileError(12, str(path), reason, "save the stack alone, or give its number, such as 'dataset: 0'")
+
+
+def _refuse_circle(path: Path) -> None:
+    """Raise if a page names itself or one before as the next, which the library would follow for ever."""
+    with path.open("rb") as stream, damaged(path, struct.error, OverflowError, OSError):
+        start = stream.read(4)
+        order = "<" if start[:2] == b"II" else ">"
+        big = start[2:] in (b"+\0", b"\0+")
+        count, tag, link = ("Q", 20, "Q") if big else ("H", 12, "I")
+        stream.seek(8 if big else 4)
+        seen: set[int] = set()
+        while page := struct.unpack(order + link, stream.read(struct.calcsize(link)))[0]:
+            if page in seen:
+                raise InputFileError(6, str(path), f"page {len(seen)} is followed by one before it", AGAIN)
+            seen.add(page)
+            stream.seek(page)
+            tags = struct.unpack(order + count, stream.read(struct.calcsize(count)))[0]
+            stream.seek(tag * tags, os.SEEK_CUR)
 
 
 def _refuse_short_page(path: Path, page: Any, limit: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import os
 import tokenize
 import zipfile
 import zlib
@@ -31,6 +32,8 @@ __all__ = ["is_stack", "read_stack"]
 #: What NumPy's parser of headers, archives and what unpacks them raise at damaged bytes.
 FAULTS = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, RuntimeError, tokenize.TokenError,
           zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
+#: Bytes of the longest header of an array; NumPy takes no longer one either.
+HEADER = 10_000
 SUFFIXES = {".tif", ".tiff", ".nrrd", ".npy", ".npz", ".zarr", ".am", ".labels"}
 
 
@@ -98,6 +101,10 @@ def _header(path: Path, stream: Any, name: str) -> tuple[tuple[int, ...], bool, 
     with damaged(path, *FAULTS):
         version = form.read_magic(stream)
         read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        length = stream.read(2 if version == (1, 0) else 4)
+        if int.from_bytes(length, "little") > HEADER:  # NumPy makes room for it first
+            raise ValueError(f"its header announces {int.from_bytes(length, 'little')} bytes")
+        stream.seek(-len(length), os.SEEK_CUR)
         shape, fortran, kind = read(stream)
     if kind.hasobject or kind.names is not None:
         reason = f"array {name} must hold plain numbers; got {'Python objects (a pickle)' if kind.hasobject else kind}"

@@ -232,6 +232,26 @@ def bits(path: Path, told: int) -> Path:
     return file
 
 
+def circle(path: Path, *, big: bool) -> Path:
+    """The last page is followed by itself."""
+    file = tiff(path, bigtiff=big)
+    with tifffile.TiffFile(file) as tif:
+        page = tif.pages[len(tif.pages) - 1]
+        end = page.offset + (8 + 20 * len(page.tags) if big else 2 + 12 * len(page.tags))
+        width = 8 if big else 4
+    data = bytearray(file.read_bytes())
+    assert not any(data[end : end + width])
+    data[end : end + width] = page.offset.to_bytes(width, "little")
+    file.write_bytes(data)
+    return file
+
+
+def long_header(path: Path) -> Path:
+    """Four gigabytes of header are announced."""
+    (path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}")
+    return path / "a.npy"
+
+
 def control_character(path: Path) -> Path:
     """Python's own tokenizer reads the header of an array."""
     data = bytearray(npy(path).read_bytes())
@@ -328,6 +348,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: bits(path, 64),
         "a page of 240 bytes has 30 in the file|pages of one size",
     ),
+    "pages in a circle": (lambda path: circle(path, big=False), r"page \d is followed by one before it"),
+    "large pages in a circle": (lambda path: circle(path, big=True), r"page \d is followed by one before it"),
+    "a header without end": (long_header, "damaged, cut off.*announces 4294967295 bytes"),
     "a control character in a header": (control_character, "damaged, cut off"),
     "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
     "a slice without its end": (slice_without_end, "s_9.png: is damaged, cut off"),
@@ -338,7 +361,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "gzip without its end": (gzip_without_end, "the packed data end too early"),
     "voxels without end": (lambda path: nrrd_text(path, "6 5 4", "1 1 1e999"), "must state a finite place and size"),
     "more voxels than numbers": (lambda path: nrrd_text(path, "1e999 5 4", "1 1 1"), "damaged, cut off"),
-    "pages without end": (pages_without_end, "damaged or cut off"),
+    "pages without end": (pages_without_end, "page 2 is followed by one before it"),
     "a chunk of nothing": (no_chunk, "damaged, cut off.*chunk"),
     "no file": (lambda path: path / "nowhere.tif", "there is no such file"),
 }
