@@ -28,7 +28,7 @@ LAYERS = (
     ("case_schema",),
     ("case_file",),
     ("fenics", "mesh.arrays"),
-    ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.wall"),
+    ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.stars", "mesh.wall"),
     ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions", "mesh.mmg", "mesh.distance"),
     ("mesh.embed", "mesh.mend_walls"),
     ("mesh.checks", "mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
