@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface
 
@@ -63,7 +64,7 @@ def touched(surface: TaggedSurface, faces: Bools) -> Bools:
 
 
 def _samples(points: Floats, faces: Ints) -> Floats:
-    return np.concatenate([points[np.unique(faces)], points[faces].mean(axis=1)])
+    return np.concatenate([points[numbered(faces)[0]], points[faces].mean(axis=1)])
 
 
 def _distances(places: Floats, points: Floats, faces: Ints) -> Floats:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.mesh.mmg import ridges_and_corners
 from fem_spall.mesh.stars import Simplex, Stars, renamed
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
@@ -82,9 +83,9 @@ def mend_walls(surface: TaggedSurface, poor: float, short: float, distance: floa
             if (merit := walls.look(number).merit) < poor and walls.stars.tags[number] in walls.cracks:
                 heappush(waiting, (merit, number))
     left = list(walls.stars.left())
-    used, faces = np.unique([walls.stars.corners[number] for number in left], return_inverse=True)
+    used, faces = numbered(np.array([walls.stars.corners[number] for number in left]))
     tags = np.array([walls.stars.tags[number] for number in left], dtype=np.int32)
-    return replace(surface, vertices=np.array(walls.points)[used], faces=faces.reshape(-1, 3), tags=tags)
+    return replace(surface, vertices=np.array(walls.points)[used], faces=faces, tags=tags)
 
 
 def folded_triangles(surface: TaggedSurface) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.crack.triangles import numbered
+from fem_spall.mesh.arrays import SIDES, MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.sides import packed, side_numbers
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
@@ -29,8 +30,6 @@ ROUNDS = 20
 
 type Ints = NDArray[np.int64]
 type Flags = NDArray[np.bool_]
-
-_SIDES = [[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]]  # each turned outwards
 
 
 def refilled(
@@ -59,12 +58,12 @@ def refilled(
     MeshingError
         If a cavity cannot be filled.
     """
-    used = np.unique(mesh.facets)
+    used, _ = numbered(mesh.facets)
     points = np.concatenate([mesh.points, boundary.vertices[len(used) :]])
     # Vertices of the boundary among all points, the new ones behind those of the mesh.
     number = np.concatenate([used, len(mesh.points) + np.arange(len(points) - len(mesh.points))])
     facets = number[boundary.faces]
-    side, _, _, facet = side_numbers(mesh)
+    side, _, facet = side_numbers(mesh)
     split = np.bincount(parent, minlength=len(mesh.facets)) > 1
     gone = _cavity(mesh, side.reshape(-1, 4), mesh.facets[split], foci)
     if gone is None:
@@ -79,9 +78,9 @@ def refilled(
         own = side.reshape(-1, 4)[part]
         cut = (_single(own) & inside[own.ravel()]).nonzero()[0]
         hull = np.concatenate([_sides_of(mesh.cells[part])[cut], facets[np.isin(owner, part)]])
-        vertices, faces = np.unique(hull, return_inverse=True)
+        vertices, faces = numbered(hull)
         surface = TaggedSurface(
-            points[vertices], faces.reshape(-1, 3), np.ones(len(hull), dtype=np.int32), {"cavity": 1}, boundary.box,
+            points[vertices], faces, np.ones(len(hull), dtype=np.int32), {"cavity": 1}, boundary.box,
             boundary.unit,
         )  # fmt: skip
         filled = tetrahedralise(surface, size_max, algorithm)
@@ -135,10 +134,9 @@ def _parts(side: Ints, gone: Flags) -> list[Ints]:
 
 
 def _sides_of(cells: Ints) -> Ints:
-    return np.asarray(cells[:, _SIDES].reshape(-1, 3))
+    return np.asarray(cells[:, SIDES].reshape(-1, 3))
 
 
 def _single(side: Ints) -> Flags:
     """Which sides (c, 4) of some cells belong to one of them only, (4 c,) bool."""
-    _, index, count = np.unique(side, return_inverse=True, return_counts=True)
-    return np.asarray(count[index.ravel()] == 1)
+    return np.asarray(np.bincount(side.ravel())[side.ravel()] == 1)

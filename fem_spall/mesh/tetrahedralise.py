@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.sizes import SizeField
@@ -119,7 +120,7 @@ def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any
     surfaces: dict[int, list[int]] = {label: [] for label in [*volume_of, -1]}
     for entity, (label, tag) in enumerate(groups, 1):
         member = (labels == label) & (surface.tags == tag)
-        nodes = np.unique(surface.faces[member])
+        nodes, _ = numbered(surface.faces[member])
         nodes = nodes[~added[nodes]]
         added[nodes] = True
         gmsh.model.addDiscreteEntity(2, entity)
