@@ -52,7 +52,9 @@ def _dot(a: Rows, b: Rows) -> Rows:
     return np.asarray(a[0] * b[0] + a[1] * b[1] + a[2] * b[2])
 
 
-def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -> dict[str, Any]:
+def check_mesh(
+    mesh: MeshArrays, enclosed: float | None, quality_floor: float, side: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """Return quality figures of a mesh that passes, lengths in m.
 
     Parameters
@@ -63,6 +65,8 @@ def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -
         Volume inside the boundary it was made from, mesh units cubed, if that is known exactly.
     quality_floor : float
         Least radius ratio allowed.
+    side : (4 m,) int, optional
+        What :func:`check_surfaces` returned.
 
     Raises
     ------
@@ -85,12 +89,11 @@ def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -
             41, "mesh", f"cell volumes must add up to the enclosed volume; off by {volume / enclosed - 1:.1e}",
             "change mesh.size_min",
         )  # fmt: skip
-    pieces = _pieces(mesh)
+    pieces = _pieces(side_numbers(mesh)[0] if side is None else side)
     if pieces != 1:
         raise MeshingError(42, "mesh", f"the electrolyte must be one piece; got {pieces}", "change mesh.size_min")
-    edges = np.linalg.norm(
-        mesh.points[mesh.cells[:, [0, 0, 0, 1, 1, 2]]] - mesh.points[mesh.cells[:, [1, 2, 3, 2, 3, 3]]], axis=2
-    )
+    u, v, w = _edges(mesh.points, mesh.cells)
+    squares = [_dot(edge, edge) for edge in (u, v, w, v - u, w - u, w - v)]
     return {
         "cells": len(mesh.cells),
         "vertices": len(numbered(mesh.cells[:, :4])[0]),
@@ -98,16 +101,22 @@ def check_mesh(mesh: MeshArrays, enclosed: float | None, quality_floor: float) -
         "geometry_order": mesh.order,
         "min_quality": float(quality.min()),
         "p01_quality": float(np.quantile(quality, 0.01)),
-        "shortest_edge_m": float(edges.min()) * mesh.unit,
-        "longest_edge_m": float(edges.max()) * mesh.unit,
+        "shortest_edge_m": float(np.sqrt(min(square.min() for square in squares))) * mesh.unit,
+        "longest_edge_m": float(np.sqrt(max(square.max() for square in squares))) * mesh.unit,
         "flat_cell_volume_m3": volume * mesh.unit**3,
     }
 
 
-def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
-    """Raise unless the facets close the cells and those on the block's faces lie on them exactly enough."""
-    _, count, number = side_numbers(mesh)
-    count[number] = 0
+def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of each side of each cell, (4 m,).
+
+    Raises
+    ------
+    MeshingError
+        Unless the facets close the cells and those on the block's faces lie on them exactly enough.
+    """
+    numbers, count, facet = side_numbers(mesh)
+    count[facet] = 0
     if nameless := int((count == 1).sum()):
         raise MeshingError(43, "mesh", f"{nameless} boundary facets have no name", "report this case")
     span = float(np.ptp(box, axis=0).max())
@@ -116,19 +125,19 @@ def check_surfaces(mesh: MeshArrays, box: NDArray[np.float64]) -> None:
         off = np.abs(mesh.points[own, axis] - box[side, axis]).max() if own.size else 0.0
         if off > 1e-9 * span:
             raise MeshingError(44, f"face {name}", f"must be plane; off by {off * mesh.unit:.1e} m", "lower size_min")
+    return numbers
 
 
-def _pieces(mesh: MeshArrays) -> int:
-    """Number of parts connected through facets.
+def _pieces(side: NDArray[np.int64]) -> int:
+    """Number of parts connected through facets; ``side`` (4 m,) numbers the sides of the cells.
 
     Every cell takes the least label next to it until none changes, through the cells that the labels name.  SciPy's
     graphs would take longer to import than the whole mesh of a closed form takes to make.
     """
-    index, _, _ = side_numbers(mesh)
-    order = np.argsort(index)
-    same = np.diff(index[order]) == 0
+    order = np.argsort(side)
+    same = np.diff(side[order]) == 0
     one, two = order[:-1][same] // 4, order[1:][same] // 4
-    label = np.arange(len(mesh.cells))
+    label = np.arange(len(side) // 4)
     while True:
         least = np.minimum(label[one], label[two])
         found = label.copy()

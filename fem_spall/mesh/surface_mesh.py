@@ -103,8 +103,8 @@ class _Job:
             trail.begin(attempt or "tetwild")
             try:
                 mesh, enclosed = self._filled(attempt)
-                check_surfaces(mesh, self.boundary.box)
-                quality = check_mesh(mesh, enclosed, settings.quality_floor)
+                side = check_surfaces(mesh, self.boundary.box)
+                quality = check_mesh(mesh, enclosed, settings.quality_floor, side)
                 beyond = 0.0 if attempt is not None and (attempt.close or attempt.walls) else BEYOND * settings.size_min
                 distances = _check_distances(
                     mesh, self.boundary, list(self.surfaces), settings.tolerance, beyond, settings.size_min
