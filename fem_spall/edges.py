@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fem_spall.mesh.arrays import FACES, MeshArrays
+from fem_spall.mesh.arrays import FACES, SIDES, MeshArrays
 
 __all__ = ["SharpEdge", "sharp_edges"]
 
@@ -214,7 +214,7 @@ def _apexes(arrays: MeshArrays, facet: Ints) -> tuple[Ints, Flags]:
     number[used] = np.arange(len(used))
     cells = arrays.cells[:, :4]
     cells = cells[(number[cells] >= 0).sum(axis=1) >= 3]
-    faces = cells[:, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]].reshape(-1, 3)
+    faces = cells[:, SIDES].reshape(-1, 3)
     apex, place = cells.ravel(), np.sort(number[faces], axis=1)
     apex, place = apex[place[:, 0] >= 0], place[place[:, 0] >= 0]
     count = len(used) + 1

@@ -13,7 +13,9 @@ __all__ = [
     "directed_edges",
     "edge_numbers",
     "in_order",
+    "numbered",
     "smallest_patch",
+    "unique_corners",
     "unique_rows",
     "volume",
     "weld",
@@ -27,7 +29,7 @@ def unique_rows(rows: NDArray[np.generic]) -> tuple[Ints, Ints]:
     """Return where each different row first stands, in lexicographic order, and the number of each row among them."""
     if len(rows) == 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    whole = rows.astype(np.int64) if np.issubdtype(rows.dtype, np.integer) else None
+    whole = rows.astype(np.int64, copy=False) if np.issubdtype(rows.dtype, np.integer) else None
     scale = int(whole.max()) + 1 if whole is not None and whole.min() >= 0 else 0
     if whole is not None and 0 < scale ** rows.shape[1] < 2**63:  # one number a row, whose order is that of the rows
         keys = np.zeros(len(rows), dtype=np.int64)
@@ -43,6 +45,20 @@ def unique_rows(rows: NDArray[np.generic]) -> tuple[Ints, Ints]:
     index = np.empty(len(order), dtype=np.int64)
     index[order] = np.cumsum(new) - 1
     return np.minimum.reduceat(order, np.flatnonzero(new)), index
+
+
+def unique_corners(rows: Ints) -> tuple[Ints, Ints]:
+    """Return what :func:`unique_rows` does for triangles (m, 3) whose corners come in any order."""
+    a, b, c = rows.T
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    return unique_rows(np.stack([low, a + b + c - low - high, high]).T)
+
+
+def numbered(index: Ints) -> tuple[Ints, Ints]:
+    """Return which numbers, none negative, occur in an array, ascending, and the array with their places among them."""
+    occurs = np.zeros(int(index.max(initial=-1)) + 1, dtype=bool)
+    occurs[index] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[index]
 
 
 def weld(vertices: Floats) -> tuple[Floats, Ints]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fem_spall.case import Case
 from fem_spall.crack.base import AnalyticCrack, Block
+from fem_spall.crack.triangles import numbered
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, MeshArrays
 from fem_spall.mesh.cad import Model, cut_model
@@ -105,11 +106,10 @@ def triangulate_shape(
         gmsh.model.mesh.generate(2)
         node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
         nodes = np.asarray(gmsh.model.mesh.getElementsByType(2)[1], dtype=np.int64).reshape(-1, 3)
-    used, faces = np.unique(nodes, return_inverse=True)
+    used, faces = numbered(nodes)
     place = np.empty(int(node_tags.max()) + 1, dtype=np.int64)
     place[np.asarray(node_tags, dtype=np.int64)] = np.arange(len(node_tags))
     points = np.asarray(coordinates, dtype=float).reshape(-1, 3)[place[used]]
-    faces = faces.reshape(-1, 3)
     a, b, c = np.moveaxis(points[faces], 1, 0)
     if not thin and np.einsum("ij,ij->", a - points[0], np.cross(b - points[0], c - points[0])) < 0:
         faces = faces[:, ::-1]
@@ -283,7 +283,7 @@ def _arrays(gmsh: Any, surfaces: dict[str, list[int]], unit: float, order: int, 
             nodes = np.asarray(gmsh.model.mesh.getElementsByType(facet_type, entity)[1], dtype=np.int64)
             facets.append(nodes.reshape(-1, 3 if order == 1 else 6))
             tags.append(np.full(len(facets[-1]), names[name], dtype=np.int32))
-    used = np.unique(cells)  # the points that carry sizes are no part of the mesh
+    used, _ = numbered(cells)  # the points that carry sizes are no part of the mesh
     place = np.empty(int(node_tags.max()) + 1, dtype=np.int64)
     place[np.asarray(node_tags, dtype=np.int64)] = np.arange(len(node_tags))
     row = np.full(int(node_tags.max()) + 1, -1, dtype=np.int64)

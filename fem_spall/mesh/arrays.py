@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FACES", "MeshArrays", "length_unit", "triangle_areas"]
+__all__ = ["FACES", "SIDES", "MeshArrays", "length_unit", "triangle_areas"]
 
 #: The faces of the block with their axis and side (0 low, 1 high).
 FACES: dict[str, tuple[int, int]] = {
     "-x": (0, 0), "+x": (0, 1), "-y": (1, 0), "+y": (1, 1), "-z": (2, 0), "+z": (2, 1),
 }  # fmt: skip
+
+#: Corners of the side opposite to each corner of a tetrahedron, turned outwards.
+SIDES = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])
 
 
 def length_unit(size: tuple[float, float, float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered, unique_corners, weld
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface
 
@@ -38,10 +39,20 @@ def places_beyond(given: TaggedSurface, other: TaggedSurface, distance: float) -
         one, two = ((b.vertices, b.faces[np.isin(b.tags, given.tags_of(name))]) for b in (given, other))
         if len(one[1]) == 0 or len(two[1]) == 0:
             continue
-        for (points, faces), against in ((one, two), (two, one)):
-            places = _samples(points, faces)
-            found.append(places[_distances(places, *against) > distance])
+        own = _unshared(one, two)
+        for (points, faces), new, against in ((one, own[0], two), (two, own[1], one)):
+            if new.any():
+                places = _samples(points, faces[new])
+                found.append(places[_distances(places, *against) > distance])
     return np.concatenate(found)
+
+
+def _unshared(one: tuple[Floats, Ints], two: tuple[Floats, Ints]) -> tuple[Bools, Bools]:
+    """Which triangles of two surfaces the other does not have as they are."""
+    place = weld(np.concatenate([one[0], two[0]]))[1]
+    index = unique_corners(np.concatenate([place[: len(one[0])][one[1]], place[len(one[0]) :][two[1]]]))[1]
+    mine, theirs = index[: len(one[1])], index[len(one[1]) :]
+    return ~np.isin(mine, theirs), ~np.isin(theirs, mine)
 
 
 def faces_near(surface: TaggedSurface, places: Floats) -> Bools:
@@ -63,7 +74,7 @@ def touched(surface: TaggedSurface, faces: Bools) -> Bools:
 
 
 def _samples(points: Floats, faces: Ints) -> Floats:
-    return np.concatenate([points[np.unique(faces)], points[faces].mean(axis=1)])
+    return np.concatenate([points[numbered(faces)[0]], points[faces].mean(axis=1)])
 
 
 def _distances(places: Floats, points: Floats, faces: Ints) -> Floats:

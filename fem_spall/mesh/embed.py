@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Block, CrackSurface, Repair
-from fem_spall.crack.triangles import weld
+from fem_spall.crack.triangles import numbered, unique_corners, weld
 from fem_spall.errors import GeometryError
 from fem_spall.mesh.arrays import FACES, triangle_areas
 from fem_spall.mesh.tagged_surface import CRACK_TAG, CUT_OFF, TaggedSurface, shells, signed_volume
@@ -158,7 +158,7 @@ def _from_manifold(solid, sources, names, box, unit) -> TaggedSurface:  # type: 
     first = np.arange(count)
     first[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(mesh.merge_to_vert, dtype=np.int64)
     faces = first[np.asarray(mesh.tri_verts, dtype=np.int64)]
-    used, faces = np.unique(faces, return_inverse=True)
+    used, faces = numbered(faces)
     # Where bodies touch in an edge or a corner the kernel has two vertices at one place, which no mesher takes.
     vertices, place = weld(np.asarray(mesh.vert_properties, dtype=float)[used, :3])
     faces = place[faces]
@@ -178,8 +178,8 @@ def _from_manifold(solid, sources, names, box, unit) -> TaggedSurface:  # type: 
 
 def _films(faces: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which triangles lie on another: now and then the kernel leaves one, without volume, between bodies that touch."""
-    _, index, count = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True, return_counts=True)
-    return np.asarray(count[index.ravel()] == 2)
+    _, index = unique_corners(faces)
+    return np.asarray(np.bincount(index)[index] == 2)
 
 
 def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
@@ -206,13 +206,13 @@ def _keep_conducting(surface: TaggedSurface, block: Block) -> TaggedSurface:
         first = owner[int(surface.tags[(labels == chip) & (surface.tags >= CRACK_TAG)].min())]
         enclosed[first] = enclosed.get(first, 0.0) + float(volumes[chip])
     keep = ~np.isin(labels, gone)
-    used, faces = np.unique(surface.faces[keep], return_inverse=True)
+    used, faces = numbered(surface.faces[keep])
     area = float(triangle_areas(surface.vertices[surface.faces[~keep]]).sum())
     repair = Repair(CUT_OFF, len(chips), -float(volumes[gone].sum()) * surface.unit**3, -area * surface.unit**2)
     return replace(
         surface,
         vertices=surface.vertices[used],
-        faces=faces.reshape(-1, 3),
+        faces=faces,
         tags=surface.tags[keep],
         enclosed=enclosed,
         repairs=(*surface.repairs, repair),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.sides import inner_facets
 from fem_spall.mesh.sizes import SizeField
@@ -42,9 +43,9 @@ def refined_boundary(arrays: MeshArrays, foci: list[Focus], sizes: SizeField | N
     Every edge longer than 4/3 of the size asked for there is halved, and the facets on it are divided along
     the new vertices; shape, names and orientation stay as they are.
     """
-    used, faces = np.unique(arrays.facets, return_inverse=True)
+    used, faces = numbered(arrays.facets)
     boundary = TaggedSurface(
-        arrays.points[used], faces.reshape(-1, 3), arrays.tags, arrays.names, np.array(arrays.info["box"]), arrays.unit,
+        arrays.points[used], faces, arrays.tags, arrays.names, np.array(arrays.info["box"]), arrays.unit,
         thin=inner_facets(arrays),
     )  # fmt: skip
     return split_facets(boundary, foci, sizes)
@@ -52,16 +53,18 @@ def refined_boundary(arrays: MeshArrays, foci: list[Focus], sizes: SizeField | N
 
 def split_facets(surface: TaggedSurface, foci: list[Focus], sizes: SizeField | None = None) -> TaggedSurface:
     """Return the triangles divided as :func:`refined_boundary` does it."""
+    asked = [focus.size_at for focus in foci] + ([sizes.at] if sizes is not None else [])
+    known = 0
     for _ in range(ROUNDS):
         edges, _ = facet_edges(surface.faces)
-        ends = surface.vertices[edges]
-        length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        new = np.flatnonzero(edges[:, 1] >= known)  # those between vertices of the last round were short enough
+        known = len(surface.vertices)
+        ends = surface.vertices[edges[new]]
+        length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1) / (4 / 3) * surface.unit
         middle = ends.mean(axis=1) * surface.unit
         split = np.zeros(len(edges), dtype=bool)
-        for focus in foci:
-            split |= length > 4 / 3 * focus.size_at(middle) / surface.unit
-        if sizes is not None:
-            split |= length > 4 / 3 * sizes.at(middle) / surface.unit
+        for size_at in asked:
+            split[new] |= length > size_at(middle)
         if not split.any():
             break
         surface = split_edges(surface, split)

@@ -11,22 +11,25 @@ touches most, or takes the fold away, is made, if the surface stays within a dis
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
+from math import sqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.mesh.mmg import ridges_and_corners
+from fem_spall.mesh.stars import Simplex, Stars, renamed
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
 
-__all__ = ["apart", "fixed_vertices", "folded_triangles", "from_segment", "mend_walls", "triangle_shapes"]
+__all__ = ["apart", "fixed_vertices", "folded_triangles", "mend_walls", "triangle_shapes"]
 
 type Floats = NDArray[np.float64]
-type Triangle = tuple[int, int, int]
+type Point = tuple[float, float, float]
 
 #: The gain in shape that is worth a change.
 GAIN = 1.05
@@ -38,13 +41,15 @@ FLAT = 0.1
 WAYS = (1.0, 0.5, 0.25)
 #: Least shape, and gain in the cosine of the sharpest edge, where a fold is taken away.
 UNFOLDED = 0.2
+#: Shape of a regular triangle per 2 area / (sum of squared edges); what lengths and areas are divided by at least.
+REGULAR, TINY = 2 * sqrt(3), float(np.finfo(float).tiny)
 
 
 def triangle_shapes(corners: Floats) -> Floats:
     """Shape 4 sqrt(3) area / (sum of squared edges) of triangles (m, 3, 3), (m,) float: 1 regular, 0 flat."""
     sides = corners - np.roll(corners, 1, axis=1)
     twice = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
-    return np.asarray(2 * np.sqrt(3) * twice / np.maximum((sides**2).sum(axis=(1, 2)), np.finfo(float).tiny))
+    return np.asarray(REGULAR * twice / np.maximum((sides**2).sum(axis=(1, 2)), TINY))
 
 
 def mend_walls(surface: TaggedSurface, poor: float, short: float, distance: float) -> TaggedSurface:
@@ -61,29 +66,26 @@ def mend_walls(surface: TaggedSurface, poor: float, short: float, distance: floa
     distance : float
         How far a change may move the surface, mesh units.
     """
-    shapes = _merits(surface.vertices[surface.faces], short)
+    corners = surface.vertices[surface.faces]
+    least = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).min(axis=1)
+    merits = triangle_shapes(corners) * np.minimum(least / short, 1.0)
     folded = folded_triangles(surface)
-    bad = np.flatnonzero((shapes < poor) & surface.on_cracks | folded)
+    bad = np.flatnonzero((merits < poor) & surface.on_cracks | folded)
     if len(bad) == 0:
         return surface
     walls = _Walls(surface, short, distance)
-    waiting = [(-1.0 if folded[number] else float(shapes[number]), int(number)) for number in bad]
+    waiting = [(-1.0 if folded[number] else float(merits[number]), int(number)) for number in bad]
     heapify(waiting)
     while waiting:
-        shape, worst = heappop(waiting)
-        change = walls.best_change(worst, shape < 0) if worst in walls.faces else None
-        if change is None:
-            continue
-        for number in change.old:
-            walls.remove(number)
-        for triangle, tag in zip(walls.settled(change), change.tags, strict=True):
-            number = walls.add(triangle, tag)
-            if (shape := walls.least([triangle])) < poor and tag in walls.cracks:
-                heappush(waiting, (shape, number))
-    faces = np.array(list(walls.faces.values()), dtype=np.int64)
-    tags = np.array([walls.tags[number] for number in walls.faces], dtype=np.int32)
-    used, packed = np.unique(faces, return_inverse=True)
-    return replace(surface, vertices=walls.points[used], faces=packed.reshape(-1, 3), tags=tags)
+        merit, worst = heappop(waiting)
+        change = walls.best_change(worst, merit < 0) if worst in walls.stars else None
+        for number in walls.make(change) if change is not None else ():
+            if (merit := walls.look(number).merit) < poor and walls.stars.tags[number] in walls.cracks:
+                heappush(waiting, (merit, number))
+    left = list(walls.stars.left())
+    used, faces = numbered(np.array([walls.stars.corners[number] for number in left]))
+    tags = np.array([walls.stars.tags[number] for number in left], dtype=np.int32)
+    return replace(surface, vertices=np.array(walls.points)[used], faces=faces, tags=tags)
 
 
 def folded_triangles(surface: TaggedSurface) -> NDArray[np.bool_]:
@@ -107,200 +109,183 @@ def fixed_vertices(surface: TaggedSurface) -> NDArray[np.int64]:
     return np.union1d(ridges_and_corners(surface, None)[1], edges[count != 2])
 
 
+class _Look(NamedTuple):
+    """What a triangle looks like: shape, merit (shape, lowered where a side is short) and unit normal."""
+
+    shape: float
+    merit: float
+    normal: Point
+
+
 class _Change(NamedTuple):
     """Triangles to take away, those in their place with their tags, and a vertex with the number of its new place."""
 
     old: list[int]
-    new: list[Triangle]
+    new: list[Simplex]
     tags: list[int]
     vertex: int = -1
     place: int = -1
 
 
 class _Walls:
-    """Triangles that may change, by number."""
+    """Triangles that may change.
+
+    What is asked of a handful of triangles at a time is plain arithmetic; arrays would take ten times as long.
+    """
 
     def __init__(self, surface: TaggedSurface, short: float, distance: float) -> None:
-        self.points = np.append(surface.vertices, np.zeros((3 * len(WAYS), 3)), axis=0)
+        self.stars = Stars(surface.faces, surface.tags)
+        self.points: list[Point] = list(map(tuple, surface.vertices.tolist()))
+        self.room = len(self.points)  # where places that are tried begin
+        self.points += [(0.0, 0.0, 0.0)] * (3 * len(WAYS))
         self.short, self.distance = short, distance
-        self.room = len(surface.vertices)  # where places that are tried begin
         self.corners = set(fixed_vertices(surface).tolist())
         self.cracks = set(np.unique(surface.tags[surface.on_cracks]).tolist())
         self.planes = sorted(set(surface.planes().values()))
-        self.faces: dict[int, Triangle] = {}
-        self.tags: dict[int, int] = {}
-        self.of: dict[int, set[int]] = defaultdict(set)
-        self.count = 0
-        for face, tag in zip(surface.faces.tolist(), surface.tags.tolist(), strict=True):
-            self.add((face[0], face[1], face[2]), tag)
+        self.known: dict[int, _Look] = {}
 
-    def add(self, triangle: Triangle, tag: int) -> int:
-        """Add a triangle; its number."""
-        number, self.count = self.count, self.count + 1
-        self.faces[number], self.tags[number] = triangle, tag
-        for vertex in triangle:
-            self.of[vertex].add(number)
-        return number
+    def look(self, number: int) -> _Look:
+        """What a triangle that is there looks like."""
+        if number not in self.known:
+            self.known[number] = self._look(self.stars.corners[number])
+        return self.known[number]
 
-    def remove(self, number: int) -> None:
-        """Take a triangle away."""
-        for vertex in self.faces.pop(number):
-            self.of[vertex].discard(number)
-        del self.tags[number]
-
-    def least(self, triangles: list[Triangle]) -> float:
-        """Least merit of some triangles."""
-        return float(_merits(self.points[np.array(triangles)], self.short).min())
-
-    def settled(self, change: _Change) -> list[Triangle]:
-        """The new triangles of a change, once the vertex that it moves is where it goes."""
-        if change.place < 0:
-            return change.new
-        self.points[change.vertex] = self.points[change.place]
-        return [self._with(triangle, change.place, change.vertex) for triangle in change.new]
+    def make(self, change: _Change) -> list[int]:
+        """Make a change; the numbers of the new triangles."""
+        for number in change.old:
+            self.stars.remove(number)
+        new = change.new
+        if change.place >= 0:
+            self.points[change.vertex] = self.points[change.place]
+            new = [renamed(triangle, change.place, change.vertex) for triangle in new]
+        return [self.stars.add(triangle, tag) for triangle, tag in zip(new, change.tags, strict=True)]
 
     def best_change(self, worst: int, folded: bool = False) -> _Change | None:
-        """What lifts the least shape round a triangle most, or unfolds it, or None where nothing does."""
+        """What lifts the least merit round a triangle most, or unfolds it, or None where nothing does."""
         found = []
-        for change in self._changes(self.faces[worst]):
-            before, after = self.least([self.faces[k] for k in change.old]), self.least(change.new)
-            if after > (UNFOLDED if folded else GAIN * before):
-                found.append((after / max(before, 1e-12), change))
-        for _, change in sorted(found, key=lambda one: -one[0]):
+        for change in self._changes(self.stars.corners[worst]):
+            before = min(self.look(number).merit for number in change.old)
+            after = self._least(change.new, UNFOLDED if folded else GAIN * before)
+            if after is not None:
+                found.append((-round(after / max(before, 1e-12), 9), change))  # equal is equal, whatever the last digit
+        for _, change in sorted(found, key=itemgetter(0)):
             if self._stays(change, folded):
                 return change
         return None
 
-    def _changes(self, triangle: Triangle) -> Iterator[_Change]:
+    def _changes(self, triangle: Simplex) -> Iterator[_Change]:
+        stars = self.stars
         for k in range(3):
             a, b = triangle[k], triangle[(k + 1) % 3]
-            beside = sorted(self.of[a] & self.of[b])
-            if len(beside) != 2:
-                continue
-            opposite = {p for number in beside for p in self.faces[number]} - {a, b}
-            if self._around(a) & self._around(b) != opposite:
+            beside = stars.at(a, b)
+            if len(beside) != 2 or not stars.closes(a, b):
                 continue
             for gone, kept in ((a, b), (b, a)):
-                if self._may_go(gone, kept):
-                    old = sorted(self.of[gone])
-                    left = [number for number in old if number not in beside]
-                    new = [self._with(self.faces[number], gone, kept) for number in left]
+                if gone not in self.corners and stars.within(gone, kept, self.points, self.distance):
+                    new, tags = stars.drawn(gone, kept)
                     if new:
-                        yield _Change(old, new, [self.tags[number] for number in left])
+                        yield _Change(sorted(stars.of(gone)), new, tags)
             one, two = beside
-            if self.tags[one] == self.tags[two] and len(opposite) == 2:
-                c, d = (next(p for p in self.faces[number] if p not in (a, b)) for number in beside)
-                if not self.of[c] & self.of[d]:
-                    new = [self._with(self.faces[one], b, d), self._with(self.faces[two], a, c)]
-                    yield _Change(beside, new, [self.tags[one]] * 2)
+            c, d = (next(p for p in stars.corners[number] if p not in (a, b)) for number in beside)
+            if stars.tags[one] == stars.tags[two] and c != d and not stars.of(c) & stars.of(d):
+                new = [renamed(stars.corners[one], b, d), renamed(stars.corners[two], a, c)]
+                yield _Change(beside, new, [stars.tags[one]] * 2)
 
         for k, vertex in enumerate(triangle):
-            star = sorted(self.of[vertex])
-            tags = [self.tags[number] for number in star]
+            star = sorted(stars.of(vertex))
+            tags = [stars.tags[number] for number in star]
             if vertex in self.corners or len(set(tags)) > 1 or tags[0] not in self.cracks:
                 continue
-            way = self.points[sorted(self._around(vertex))].mean(axis=0) - self.points[vertex]
+            start, around = self.points[vertex], [self.points[p] for p in sorted(stars.around(vertex))]
+            way = (np.mean(around, axis=0) - start).tolist()
             for step, share in enumerate(WAYS):
                 place = self.room + k * len(WAYS) + step
-                self.points[place] = self.points[vertex] + share * way
-                new = [self._with(self.faces[number], vertex, place) for number in star]
-                yield _Change(star, new, tags, vertex, place)
-
-    def _with(self, triangle: Triangle, gone: int, instead: int) -> Triangle:
-        a, b, c = (instead if vertex == gone else vertex for vertex in triangle)
-        return a, b, c
-
-    def _around(self, vertex: int) -> set[int]:
-        return {p for number in self.of[vertex] for p in self.faces[number]} - {vertex}
-
-    def _may_go(self, gone: int, kept: int) -> bool:
-        """Whether a vertex may be drawn into another: within a wall, or along a rim that is straight enough."""
-        if gone in self.corners:
-            return False
-        if len({self.tags[number] for number in self.of[gone]}) == 1:
-            return True
-        rim = [p for p in self._around(gone) if self._between(gone, p)]
-        if len(rim) != 2 or kept not in rim:
-            return False
-        ends = self.points[rim]
-        return from_segment(self.points[gone], ends[0], ends[1]) <= self.distance
-
-    def _between(self, a: int, b: int) -> bool:
-        return len({self.tags[number] for number in self.of[a] & self.of[b]}) > 1
+                self.points[place] = start[0] + share * way[0], start[1] + share * way[1], start[2] + share * way[2]
+                yield _Change(star, [renamed(stars.corners[n], vertex, place) for n in star], tags, vertex, place)
 
     def _stays(self, change: _Change, folded: bool) -> bool:
-        """Whether the surface stays within the distance, and does not fold, or unfolds."""
-        old = self.points[np.array([self.faces[number] for number in change.old])]
-        new = self.points[np.array(change.new)]
-        for corners, tag in zip(new, change.tags, strict=True):
-            if tag in self.cracks and any((corners[:, axis] == place).all() for axis, place in self.planes):
+        """Whether the surface does not fold, or unfolds, and stays within the distance."""
+        for triangle, tag in zip(change.new, change.tags, strict=True):
+            corners = [self.points[p] for p in triangle]
+            if tag in self.cracks and any(all(p[axis] == place for p in corners) for axis, place in self.planes):
                 return False  # it would lie on the face of the block
-        if apart(old, new, self.distance) or apart(new, old, self.distance):
-            return False
-        normals, before = _normals(new), _normals(old)
-        shapes = triangle_shapes(old)
+        normals = [self._look(triangle).normal for triangle in change.new]
+        before = [(self.look(number), self.stars.tags[number]) for number in change.old]
         for normal, tag in zip(normals, change.tags, strict=True):
-            known = [
-                b for b, s, number in zip(before, shapes, change.old, strict=True)
-                if self.tags[number] == tag and s > FLAT
-            ]  # fmt: skip
-            if known and max(float(normal @ b) for b in known) < TURN:
-                return False
-            if tag not in self.cracks and known and min(float(normal @ b) for b in known) < 0:
+            turns = [_dot(normal, look.normal) for look, own in before if own == tag and look.shape > FLAT]
+            if turns and (max(turns) < TURN or (tag not in self.cracks and min(turns) < 0)):
                 return False
         sharpest, before_it = self._sharpest_new(change, normals), min(map(self._sharpest, change.old))
-        return sharpest > before_it + UNFOLDED if folded else sharpest >= min(TURN, before_it) - 1e-9
+        if not (sharpest > before_it + UNFOLDED if folded else sharpest >= min(TURN, before_it) - 1e-9):
+            return False
+        old, new = (
+            np.array([[self.points[p] for p in triangle] for triangle in triangles])
+            for triangles in ([self.stars.corners[number] for number in change.old], change.new)
+        )
+        return not (apart(old, new, self.distance) or apart(new, old, self.distance))
 
-    def _sharpest_new(self, change: _Change, normals: Floats) -> float:
+    def _sharpest_new(self, change: _Change, normals: list[Point]) -> float:
         """Cosine of the sharpest edge of the new triangles within one surface."""
         gone = set(change.old)
-        normal = dict(enumerate(normals))
-        sides: dict[tuple[int, int], tuple[int, Floats]] = {}
-        for k, triangle in enumerate(change.new):
-            for i in range(3):
-                sides[triangle[i], triangle[(i + 1) % 3]] = change.tags[k], normal[k]
+        sides: dict[tuple[int, int], tuple[int, Point]] = {}
+        for triangle, tag, normal in zip(change.new, change.tags, normals, strict=True):
+            for k in range(3):
+                sides[triangle[k], triangle[(k + 1) % 3]] = tag, normal
         found = 1.0
         for (a, b), (tag, one) in sides.items():
             if (b, a) in sides:
                 other_tag, other = sides[b, a]
             else:
-                beyond = [n for n in self.of[a] & self.of[b] if n not in gone]
+                beyond = self.stars.of(a) & self.stars.of(b) - gone
                 if len(beyond) != 1:
                     continue
-                other_tag, other = self.tags[beyond[0]], _normals(self.points[np.array([self.faces[beyond[0]]])])[0]
+                (number,) = beyond
+                other_tag, other = self.stars.tags[number], self.look(number).normal
             if tag == other_tag:
-                found = min(found, float(one @ other))
+                found = min(found, _dot(one, other))
         return found
 
     def _sharpest(self, number: int) -> float:
         """Cosine of the sharpest edge of a triangle with a well shaped neighbour of its surface."""
-        triangle, found = self.faces[number], 1.0
-        if self.least([triangle]) < FLAT:
+        triangle, own, found = self.stars.corners[number], self.look(number), 1.0
+        if own.merit < FLAT:
             return found
-        own = _normals(self.points[np.array([triangle])])[0]
         for k in range(3):
-            for other in self.of[triangle[k]] & self.of[triangle[(k + 1) % 3]]:
-                if other != number and self.tags[other] == self.tags[number] and self.least([self.faces[other]]) > FLAT:
-                    found = min(found, float(own @ _normals(self.points[np.array([self.faces[other]])])[0]))
+            for other in self.stars.of(triangle[k]) & self.stars.of(triangle[(k + 1) % 3]) - {number}:
+                look = self.look(other)
+                if self.stars.tags[other] == self.stars.tags[number] and look.merit > FLAT:
+                    found = min(found, _dot(own.normal, look.normal))
         return found
 
+    def _least(self, triangles: list[Simplex], above: float) -> float | None:
+        """Least merit of some triangles, None unless it is above a bound."""
+        least = np.inf
+        for triangle in triangles:
+            least = min(least, self._look(triangle).merit)
+            if least <= above:
+                return None
+        return least
 
-def _merits(corners: Floats, short: float) -> Floats:
-    """Shapes of triangles, those with short edges lowered."""
-    least = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).min(axis=1)
-    return np.asarray(triangle_shapes(corners) * np.minimum(least / short, 1.0))
+    def _look(self, triangle: Simplex) -> _Look:
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (self.points[p] for p in triangle)
+        ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+        wx, wy, wz = cx - bx, cy - by, cz - bz
+        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        squares = ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz, wx * wx + wy * wy + wz * wz
+        twice = sqrt(x * x + y * y + z * z)
+        shape = REGULAR * twice / max(sum(squares), TINY)
+        merit = shape * min(sqrt(min(squares)) / self.short, 1.0)
+        long = max(twice, TINY)
+        return _Look(shape, merit, (x / long, y / long, z / long))
+
+
+def _dot(a: Point, b: Point) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _normals(corners: Floats) -> Floats:
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny))
-
-
-def from_segment(point: Floats, start: Floats, end: Floats) -> float:
-    """Distance of a point from a segment."""
-    along = end - start
-    place = np.clip((point - start) @ along / max(float(along @ along), np.finfo(float).tiny), 0, 1)
-    return float(np.linalg.norm(point - start - place * along))
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), TINY))
 
 
 def apart(one: Floats, other: Floats, distance: float) -> bool:

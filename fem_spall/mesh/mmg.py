@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from fem_spall.crack.triangles import numbered, unique_rows
 from fem_spall.mesh.arrays import FACES
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
 
@@ -54,12 +55,12 @@ def ridges_and_corners(
     tags = surface.tags
     between = (tags[first] != tags[second]) | (count != 2)
     ridges = edges[between]
-    pairs = np.unique(np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1), axis=0)
-    vertex, meeting = np.unique(pairs[:, 0], return_counts=True)
+    pairs = np.stack([surface.faces.ravel(), np.repeat(tags, 3)], axis=1)
+    meeting = np.bincount(pairs[unique_rows(pairs)[0], 0])
     # Outlines of regions on a face; the corners of the block itself are those of three surfaces.
     flat = [tag for face in surface.parts.values() if face in FACES for tag in surface.tags_of(face)]
     fixed = [
-        vertex[meeting >= 3],
+        np.flatnonzero(meeting >= 3),
         _rim_corners(surface.vertices, edges[count != 2], CORNER),
         _touching(surface.faces, count, side),
         _rim_corners(surface.vertices, edges[between & np.isin(tags[first], flat) & np.isin(tags[second], flat)], FLAT),
@@ -86,9 +87,8 @@ def _touching(faces: NDArray[np.int64], count: NDArray[np.int64], side: NDArray[
     two[turned] = two[turned, ::-1]
     graph = coo_matrix((np.ones(one.size), (one.ravel(), two.ravel())), shape=(faces.size, faces.size))
     fan = connected_components(graph, directed=False)[1]
-    fans = np.unique(np.stack([faces.ravel(), fan], axis=1), axis=0)
-    vertex, number = np.unique(fans[:, 0], return_counts=True)
-    return np.asarray(vertex[number > 1])
+    fans = np.stack([faces.ravel(), fan], axis=1)
+    return np.flatnonzero(np.bincount(fans[unique_rows(fans)[0], 0]) > 1)
 
 
 def _rim_corners(vertices: NDArray[np.float64], edges: NDArray[np.int64], bend: float) -> NDArray[np.int64]:
@@ -144,15 +144,15 @@ def mmgs(
     vertices = np.asarray(mesh.get_vertices(), dtype=float)
     faces, tags = mesh.get_triangles_with_refs()
     faces, tags = np.asarray(faces, dtype=np.int64), np.asarray(tags, dtype=np.int32)
-    used, packed = np.unique(faces, return_inverse=True)
+    used, packed = numbered(faces)
     thin = np.isin(tags, np.unique(surface.tags[surface.thin])) if surface.thin is not None else None
-    return replace(surface, vertices=vertices[used], faces=packed.reshape(-1, 3), tags=tags, thin=thin)
+    return replace(surface, vertices=vertices[used], faces=packed, tags=tags, thin=thin)
 
 
 def flattened(surface: TaggedSurface) -> TaggedSurface:
     """Return the surface with the vertices of the block's faces on their planes, which MMG may leave by rounding."""
     vertices = surface.vertices.copy()
     for tag, (axis, coordinate) in surface.planes().items():
-        own = np.unique(surface.faces[surface.tags == tag])
+        own, _ = numbered(surface.faces[surface.tags == tag])
         vertices[own, axis] = coordinate
     return replace(surface, vertices=vertices)

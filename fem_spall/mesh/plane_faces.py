@@ -7,6 +7,7 @@ neighbours on a nearly straight rim make a triangle without height, and the cell
 from __future__ import annotations
 
 from dataclasses import replace
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,6 @@ def _beyond(a: list[float], b: list[float], c: list[float], d: list[float]) -> b
         u, v = (a[0] - p[0], a[1] - p[1]), (b[0] - p[0], b[1] - p[1])
         sines.append(abs(u[0] * v[1] - u[1] * v[0]))
         cosines.append(u[0] * v[0] + u[1] * v[1])
-    lengths = [max(np.hypot(s, k), 1e-300) for s, k in zip(sines, cosines, strict=True)]
+    lengths = [max(hypot(s, k), 1e-300) for s, k in zip(sines, cosines, strict=True)]
     turn = sines[0] * cosines[1] + cosines[0] * sines[1]
-    return bool(turn < -ROUNDING * lengths[0] * lengths[1])
+    return turn < -ROUNDING * lengths[0] * lengths[1]

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.crack.triangles import numbered, unique_corners
+from fem_spall.mesh.arrays import SIDES, MeshArrays
 from fem_spall.mesh.focus import Focus
-from fem_spall.mesh.sides import packed, side_numbers
+from fem_spall.mesh.sides import packed
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
 from fem_spall.mesh.tetrahedralise import tetrahedralise
 
@@ -29,8 +30,6 @@ ROUNDS = 20
 
 type Ints = NDArray[np.int64]
 type Flags = NDArray[np.bool_]
-
-_SIDES = [[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]]  # each turned outwards
 
 
 def refilled(
@@ -59,29 +58,32 @@ def refilled(
     MeshingError
         If a cavity cannot be filled.
     """
-    used = np.unique(mesh.facets)
+    used, _ = numbered(mesh.facets)
     points = np.concatenate([mesh.points, boundary.vertices[len(used) :]])
     # Vertices of the boundary among all points, the new ones behind those of the mesh.
     number = np.concatenate([used, len(mesh.points) + np.arange(len(points) - len(mesh.points))])
     facets = number[boundary.faces]
-    side, _, _, facet = side_numbers(mesh)
     split = np.bincount(parent, minlength=len(mesh.facets)) > 1
-    gone = _cavity(mesh, side.reshape(-1, 4), mesh.facets[split], foci)
+    gone = _cavity(mesh, mesh.facets[split], foci)
     if gone is None:
         return None
-    cell_at = np.empty(int(side.max()) + 1, dtype=np.int64)
-    cell_at[side] = np.arange(len(side)) // 4
-    owner = cell_at[facet][parent]
-    inside = np.ones(len(cell_at), dtype=bool)
+    cavity = mesh.cells[gone]
+    index = unique_corners(np.concatenate([_sides_of(cavity), mesh.facets]))[1]
+    side, facet = index[: 4 * len(cavity)], index[4 * len(cavity) :]
+    inside = np.ones(int(index.max()) + 1, dtype=bool)
     inside[facet] = False
+    label = _parts(side)
+    owner = np.full(len(inside), -1)
+    owner[side] = np.repeat(label, 4)
+    owner = owner[facet][parent]  # part of the cavity that each triangle of the boundary is on
     cells, added, count = [mesh.cells[~gone]], [points], len(points)
-    for part in _parts(side.reshape(-1, 4), gone):
-        own = side.reshape(-1, 4)[part]
-        cut = (_single(own) & inside[own.ravel()]).nonzero()[0]
-        hull = np.concatenate([_sides_of(mesh.cells[part])[cut], facets[np.isin(owner, part)]])
-        vertices, faces = np.unique(hull, return_inverse=True)
+    for part in range(int(label.max()) + 1):
+        own = side.reshape(-1, 4)[label == part].ravel()
+        cut = (np.bincount(own)[own] == 1) & inside[own]
+        hull = np.concatenate([_sides_of(cavity[label == part])[cut], facets[owner == part]])
+        vertices, faces = numbered(hull)
         surface = TaggedSurface(
-            points[vertices], faces.reshape(-1, 3), np.ones(len(hull), dtype=np.int32), {"cavity": 1}, boundary.box,
+            points[vertices], faces, np.ones(len(hull), dtype=np.int32), {"cavity": 1}, boundary.box,
             boundary.unit,
         )  # fmt: skip
         filled = tetrahedralise(surface, size_max, algorithm)
@@ -97,7 +99,7 @@ def refilled(
     )
 
 
-def _cavity(mesh: MeshArrays, side: Ints, split: Ints, foci: list[Focus]) -> Flags | None:
+def _cavity(mesh: MeshArrays, split: Ints, foci: list[Focus]) -> Flags | None:
     """Which cells must be made anew, (m,) bool: at the split facets (k, 3) and where cells are too long; None: most."""
     corners = mesh.points[mesh.cells]
     length = np.linalg.norm(corners[:, [0, 0, 0, 1, 1, 2]] - corners[:, [1, 2, 3, 2, 3, 3]], axis=2).mean(axis=1)
@@ -111,8 +113,9 @@ def _cavity(mesh: MeshArrays, side: Ints, split: Ints, foci: list[Focus]) -> Fla
     for _ in range(ROUNDS):
         if gone.mean() > MOST:
             return None
-        hull = _sides_of(mesh.cells[gone])[_single(side[gone])]
-        edges, index = facet_edges(hull)
+        sides = _sides_of(mesh.cells[gone])
+        index = unique_corners(sides)[1]
+        edges, index = facet_edges(sides[np.bincount(index)[index] == 1])
         crowded = edges[np.bincount(index.ravel()) > 2]
         if len(crowded) == 0:
             return gone
@@ -122,23 +125,14 @@ def _cavity(mesh: MeshArrays, side: Ints, split: Ints, foci: list[Focus]) -> Fla
     return None
 
 
-def _parts(side: Ints, gone: Flags) -> list[Ints]:
-    """Cells of each connected part of a cavity; ``side`` (m, 4) numbers the sides of all cells."""
-    cells = np.flatnonzero(gone)
-    keys = side[cells].ravel()
-    order = np.argsort(keys, kind="stable")
-    same = np.flatnonzero(np.diff(keys[order]) == 0)
+def _parts(side: Ints) -> Ints:
+    """Number of the connected part of each cell of a cavity, (c,) int; ``side`` (4 c,) numbers their sides."""
+    order = np.argsort(side, kind="stable")
+    same = np.flatnonzero(np.diff(side[order]) == 0)
     one, two = order[same] // 4, order[same + 1] // 4
-    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(cells),) * 2)
-    count, label = connected_components(graph, directed=False)
-    return [cells[label == part] for part in range(count)]
+    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(len(side) // 4,) * 2)
+    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _sides_of(cells: Ints) -> Ints:
-    return np.asarray(cells[:, _SIDES].reshape(-1, 3))
-
-
-def _single(side: Ints) -> Flags:
-    """Which sides (c, 4) of some cells belong to one of them only, (4 c,) bool."""
-    _, index, count = np.unique(side, return_inverse=True, return_counts=True)
-    return np.asarray(count[index.ravel()] == 1)
+    return np.asarray(cells[:, SIDES].reshape(-1, 3))

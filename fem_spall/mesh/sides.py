@@ -8,21 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.crack.base import Repair
-from fem_spall.crack.triangles import unique_rows
+from fem_spall.crack.triangles import numbered, unique_corners
 from fem_spall.errors import GeometryError
-from fem_spall.mesh.arrays import MeshArrays, triangle_areas
+from fem_spall.mesh.arrays import SIDES, MeshArrays, triangle_areas
 from fem_spall.mesh.tagged_surface import CUT_OFF
 
 __all__ = ["closed_again", "conducting_part", "inner_facets", "opened", "packed", "side_numbers"]
 
 type Ints = NDArray[np.int64]
 
-_SIDES = [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
-
 
 def inner_facets(mesh: MeshArrays) -> NDArray[np.bool_]:
     """Which facets have a cell on both sides, (k,) bool."""
-    _, _, count, number = side_numbers(mesh)
+    _, count, number = side_numbers(mesh)
     return np.asarray(count[number] == 2)
 
 
@@ -37,7 +35,7 @@ def conducting_part(mesh: MeshArrays, counter: str, lithium: frozenset[str]) -> 
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    index, _, count, number = side_numbers(mesh)
+    index, count, number = side_numbers(mesh)
     facet_of = np.full(len(count), -1, dtype=np.int64)
     facet_of[number] = np.arange(len(number))
     order = np.argsort(index, kind="stable")
@@ -73,10 +71,12 @@ def opened(mesh: MeshArrays, names: list[str]) -> MeshArrays:
 
     Vertices on the rim stay one; each facet comes once for either side.
     """
-    own = np.isin(mesh.tags, [mesh.names[name] for name in names]) & inner_facets(mesh)
+    own = np.isin(mesh.tags, [mesh.names[name] for name in names])
+    if own.any():
+        own &= inner_facets(mesh)
     if not own.any():
         return mesh
-    index, _, _, number = side_numbers(mesh)
+    index, _, number = side_numbers(mesh)
     vertices = np.unique(mesh.facets[own])
     near = np.flatnonzero(np.isin(mesh.cells, vertices).any(axis=1))
     group = _groups(mesh.cells[near], index.reshape(-1, 4)[near], number[own])
@@ -113,9 +113,7 @@ def _groups(cells: Ints, index: Ints, torn: Ints) -> Ints:
     order = np.argsort(index.ravel(), kind="stable")
     keys = index.ravel()[order]
     same = np.flatnonzero((keys[1:] == keys[:-1]) & ~np.isin(keys[1:], torn))
-    slot = np.take_along_axis(
-        np.broadcast_to(np.array(_SIDES), (len(cells), 4, 3)), np.argsort(cells[:, _SIDES], axis=2), axis=2
-    )
+    slot = np.take_along_axis(np.broadcast_to(SIDES, (len(cells), 4, 3)), np.argsort(cells[:, SIDES], axis=2), axis=2)
     corner = (4 * np.arange(len(cells))[:, None, None] + slot).reshape(-1, 3)  # of each side, by number of the vertex
     rows, columns = corner[order[same]].ravel(), corner[order[same + 1]].ravel()
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(4 * len(cells),) * 2)
@@ -132,23 +130,21 @@ def closed_again(mesh: MeshArrays, names: list[str]) -> MeshArrays:
     target = np.arange(len(mesh.points))
     target[vertices] = vertices[first][place.ravel()]
     facets = target[mesh.facets]
-    once = np.sort(unique_rows(np.sort(facets, axis=1))[0])
+    once = np.sort(unique_corners(facets)[0])
     return packed(replace(mesh, cells=target[mesh.cells], facets=facets[once], tags=mesh.tags[once]))
 
 
-def side_numbers(mesh: MeshArrays) -> tuple[Ints, Ints, Ints, Ints]:
-    """Number of each side of each cell (4 m,), sides (s, 3), how many cells have each (s,), number of each facet."""
-    sides = np.sort(mesh.cells[:, :4][:, _SIDES].reshape(-1, 3), axis=1)
-    facets = np.sort(mesh.facets[:, :3], axis=1)
-    every = np.concatenate([sides, facets])
-    first, index = unique_rows(every)
-    every = every[first]
-    return index[: len(sides)], every, np.bincount(index[: len(sides)], minlength=len(every)), index[len(sides) :]
+def side_numbers(mesh: MeshArrays) -> tuple[Ints, Ints, Ints]:
+    """Number of each side of each cell (4 m,), how many cells have each (s,), number of each facet (k,)."""
+    sides = mesh.cells[:, :4][:, SIDES].reshape(-1, 3)
+    _, index = unique_corners(np.concatenate([sides, mesh.facets[:, :3]]))
+    own, facets = index[: len(sides)], index[len(sides) :]
+    return own, np.bincount(own, minlength=int(index.max(initial=-1)) + 1), facets
 
 
 def packed(mesh: MeshArrays) -> MeshArrays:
     """Return the mesh without the points that nothing uses."""
-    used, index = np.unique(np.concatenate([mesh.cells.ravel(), mesh.facets.ravel()]), return_inverse=True)
+    used, index = numbered(np.concatenate([mesh.cells.ravel(), mesh.facets.ravel()]))
     cells, facets = index[: mesh.cells.size], index[mesh.cells.size :]
     return replace(
         mesh, points=mesh.points[used], cells=cells.reshape(mesh.cells.shape), facets=facets.reshape(mesh.facets.shape)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.crack.triangles import unique_rows
+from fem_spall.crack.triangles import numbered, unique_rows
 from fem_spall.mesh.arrays import MeshArrays
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def next_sizes(
         count = (np.clip(factor * shape, FINEST, COARSEST) ** -3.0).sum()
         low, high = (low, factor) if count < growth * len(mesh.cells) else (factor, high)
     wanted = np.log(np.clip(factor * shape, FINEST, COARSEST) * present)
-    vertices, cells = np.unique(mesh.cells[:, :4], return_inverse=True)
-    cells = cells.reshape(-1, 4)
+    vertices, cells = numbered(mesh.cells[:, :4])
     total, weight = (
         np.bincount(cells.ravel(), np.repeat(value, 4), minlength=len(vertices)) for value in (wanted * volume, volume)
     )

@@ -38,6 +38,8 @@ AS_FINE, VOXELS_AS_FINE, FINE = 1.5, 0.6, 0.3
 BEYOND = 2.0
 #: What of the tolerance the walls may move where cells are poor because of them.
 LEAVE = 0.1
+#: With more cells below the floor the walls do not give way: what lies between them is too thin.
+FEW = 20
 #: A crack whose mean opening is less than this part of the smallest size is refused before anything is tried.
 FAR_BELOW = 0.1
 
@@ -103,8 +105,8 @@ class _Job:
             trail.begin(attempt or "tetwild")
             try:
                 mesh, enclosed = self._filled(attempt)
-                check_surfaces(mesh, self.boundary.box)
-                quality = check_mesh(mesh, enclosed, settings.quality_floor)
+                side = check_surfaces(mesh, self.boundary.box)
+                quality = check_mesh(mesh, enclosed, settings.quality_floor, side)
                 beyond = 0.0 if attempt is not None and (attempt.close or attempt.walls) else BEYOND * settings.size_min
                 distances = _check_distances(
                     mesh, self.boundary, list(self.surfaces), settings.tolerance, beyond, settings.size_min
@@ -172,7 +174,7 @@ class _Job:
         mesh = tetrahedralise(fine, self.sizes[0], self.case.mesh.algorithm)
         floor = self.case.mesh.quality_floor
         mesh = mend_worst_cells(mesh, floor)
-        if fine.thin is not None or radius_ratio(mesh.points, mesh.cells).min() < floor:
+        if fine.thin is not None or (radius_ratio(mesh.points, mesh.cells) < floor).sum() > FEW:
             return mesh, fine.volume  # walls do not give way to make a mesh out of what is none
         planes = {tag: axis for tag, (axis, _) in fine.planes().items()}
         walls = MovableWalls(planes, LEAVE * self.sizes[2], fine.vertices[fixed_vertices(fine)])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.errors import MeshingError
 from fem_spall.fenics import MPI, basix, dolfinx, ufl
 from fem_spall.mesh.arrays import MeshArrays
@@ -99,8 +100,7 @@ def _pieces(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    vertices, local = np.unique(corners, return_inverse=True)
-    local = local.reshape(-1, 3)
+    vertices, local = numbered(corners)
     rows, columns = local[:, [0, 1]].ravel(), local[:, [1, 2]].ravel()
     graph = coo_matrix((np.ones(rows.size), (rows, columns)), shape=(vertices.size, vertices.size))
     return vertices, connected_components(graph, directed=False)[1].astype(np.int32)

@@ -76,7 +76,8 @@ class TaggedSurface:
 
 def facet_edges(faces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Unique edges (e, 2) int of triangles, and the edge of each side of each triangle, (m, 3) int."""
-    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    begin, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    sides = np.stack([np.minimum(begin, end), np.maximum(begin, end)]).T
     first, index = unique_rows(sides)
     return sides[first], index.reshape(-1, 3)
 

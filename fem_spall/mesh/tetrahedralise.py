@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import numbered
 from fem_spall.errors import MeshingError
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.checks import radius_ratio
 from fem_spall.mesh.sizes import SizeField
 from fem_spall.mesh.tagged_surface import TaggedSurface, shells
 
@@ -77,14 +80,9 @@ def tetrahedralise(
         else:  # Netgen's optimiser does not know surfaces within a volume, and was seen to die of them
             for method in ("", "Relocate3D", ""):
                 gmsh.model.mesh.optimize(method)
-        node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
-        _, cell_nodes = gmsh.model.mesh.getElementsByType(4)
-    if len(cell_nodes) == 0:
+        points, cells, row = _cells(gmsh)
+    if len(cells) == 0:
         raise MeshingError(31, "gmsh", "made no tetrahedra", "change mesh.size_min or mesh.algorithm")
-    row = np.empty(int(node_tags.max()) + 1, dtype=np.int64)
-    row[node_tags.astype(np.int64)] = np.arange(len(node_tags))
-    points = np.asarray(coordinates, dtype=float).reshape(-1, 3)
-    cells = row[np.asarray(cell_nodes, dtype=np.int64).reshape(-1, 4)]
     facets = row[surface.faces + 1]
     if not np.array_equal(points[facets], surface.vertices[surface.faces]):
         raise MeshingError(32, "gmsh", "moved vertices of the boundary", "use mesh.algorithm: delaunay")
@@ -104,9 +102,18 @@ def add_sizes(gmsh: Any, sizes: SizeField, unit: float) -> tuple[int, float]:
 
 def remove_slivers(gmsh: Any, quality: float, few: int = 0) -> None:
     """Let Netgen's optimiser mend cells below a quality: gmsh's own leaves some below 0.005 in one mesh of three."""
-    cells = gmsh.model.mesh.getElementsByType(4)[0]
-    if (np.array(gmsh.model.mesh.getElementQualities(cells, "gamma")) < quality).sum() > few:
+    points, cells, _ = _cells(gmsh)
+    if (radius_ratio(points, cells) < quality).sum() > few:
         gmsh.model.mesh.optimize("Netgen")
+
+
+def _cells(gmsh: Any) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Points (n, 3), tetrahedra (m, 4), and the row of the point of each node by gmsh's number."""
+    tags, coordinates, _ = gmsh.model.mesh.getNodes()
+    row = np.empty(int(tags.max(initial=0)) + 1, dtype=np.int64)
+    row[tags.astype(np.int64)] = np.arange(len(tags))
+    points = np.asarray(coordinates, dtype=float).reshape(-1, 3)
+    return points, row[gmsh.model.mesh.getElementsByType(4)[1].astype(np.int64).reshape(-1, 4)], row
 
 
 def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any]) -> None:
@@ -119,7 +126,7 @@ def _add_boundary(gmsh: Any, surface: TaggedSurface, labels: np.ndarray[Any, Any
     surfaces: dict[int, list[int]] = {label: [] for label in [*volume_of, -1]}
     for entity, (label, tag) in enumerate(groups, 1):
         member = (labels == label) & (surface.tags == tag)
-        nodes = np.unique(surface.faces[member])
+        nodes, _ = numbered(surface.faces[member])
         nodes = nodes[~added[nodes]]
         added[nodes] = True
         gmsh.model.addDiscreteEntity(2, entity)

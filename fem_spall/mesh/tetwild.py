@@ -15,8 +15,9 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from fem_spall.crack.triangles import unique_corners
 from fem_spall.errors import MeshingError, SetupError
-from fem_spall.mesh.arrays import MeshArrays, triangle_areas
+from fem_spall.mesh.arrays import SIDES, MeshArrays, triangle_areas
 from fem_spall.mesh.tagged_surface import TaggedSurface
 
 __all__ = ["fill_by_tetwild", "installed"]
@@ -112,9 +113,9 @@ def _sizes(
 
 def _outside(cells: Ints) -> Ints:
     """Facets with a cell on one side only, (k, 3), outward."""
-    sides = cells[:, [[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]]].reshape(-1, 3)
-    _, first, count = np.unique(np.sort(sides, axis=1), axis=0, return_index=True, return_counts=True)
-    outside: Ints = sides[np.sort(first[count == 1])]
+    sides = cells[:, SIDES].reshape(-1, 3)
+    first, index = unique_corners(sides)
+    outside: Ints = sides[np.sort(first[np.bincount(index) == 1])]
     return outside
 
 

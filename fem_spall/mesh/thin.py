@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fem_spall.crack.base import Repair
 from fem_spall.crack.crossings import crossing_faces
 from fem_spall.crack.repair import places
-from fem_spall.crack.triangles import components, contains, unique_rows, weld
+from fem_spall.crack.triangles import components, contains, numbered, unique_rows, weld
 from fem_spall.errors import GeometryError, MeshingError
 from fem_spall.mesh.arrays import FACES, triangle_areas
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface, facet_edges
@@ -70,9 +70,9 @@ def add_sheets(
         thin.append(np.ones(len(triangles), dtype=bool))
         count += len(points)
     welded, index = weld(np.concatenate(vertices))
-    used, packed = np.unique(index[np.concatenate(faces)], return_inverse=True)
+    used, packed = numbered(index[np.concatenate(faces)])
     result = replace(
-        boundary, vertices=welded[used], faces=packed.reshape(-1, 3), tags=np.concatenate(tags),
+        boundary, vertices=welded[used], faces=packed, tags=np.concatenate(tags),
         thin=np.concatenate(thin), repairs=tuple(repairs),
     )  # fmt: skip
     _refuse_contact(result)
@@ -85,8 +85,8 @@ def add_sheets(
             )  # fmt: skip
     for face in FACES:
         result = _divided_face(result, face)
-    used, packed = np.unique(result.faces, return_inverse=True)
-    return replace(result, vertices=result.vertices[used], faces=packed.reshape(-1, 3))
+    used, packed = numbered(result.faces)
+    return replace(result, vertices=result.vertices[used], faces=packed)
 
 
 def rim_of(surface: TaggedSurface) -> Floats:

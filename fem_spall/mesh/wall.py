@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.crack.triangles import unique_corners
+from fem_spall.mesh.arrays import SIDES, MeshArrays
 
 __all__ = ["Cut", "Wall"]
 
 type Floats = NDArray[np.float64]
 
-_SIDES = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 #: Four flat triangles in place of a six-node facet, gmsh's order.
 _QUARTERS = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2], [3, 4, 5]])
 
@@ -141,8 +141,8 @@ def _beyond(depth: Floats, level: float) -> tuple[Floats, Floats]:
 def _opposite(mesh: MeshArrays, facets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Fourth corner (k,) of a cell behind each facet (k, 3)."""
     near = mesh.cells[np.isin(mesh.cells[:, :4], facets).sum(axis=1) >= 3][:, :4]
-    sides = np.sort(near[:, _SIDES].reshape(-1, 3), axis=1)
-    every, index = np.unique(np.concatenate([sides, np.sort(facets, axis=1)]), axis=0, return_inverse=True)
-    corner = np.full(len(every), -1, dtype=np.int64)
-    corner[index.ravel()[: len(sides)]] = near.ravel()
-    return np.asarray(corner[index.ravel()[len(sides) :]])
+    sides = near[:, SIDES].reshape(-1, 3)
+    first, index = unique_corners(np.concatenate([sides, facets]))
+    corner = np.full(len(first), -1, dtype=np.int64)
+    corner[index[: len(sides)]] = near.ravel()
+    return np.asarray(corner[index[len(sides) :]])

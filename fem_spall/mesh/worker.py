@@ -105,8 +105,7 @@ def _mesh_shapes(
     )  # fmt: skip
     mesh = with_facets(mesh, case)
     box = np.array([[0.0, 0.0, 0.0], case.electrolyte.size]) / unit
-    check_surfaces(mesh, box)
-    quality = check_mesh(mesh, None, case.mesh.quality_floor)
+    quality = check_mesh(mesh, None, case.mesh.quality_floor, check_surfaces(mesh, box))
     mesh.info.update(
         quality, mesher="gmsh", remesher="gmsh", algorithm=case.mesh.algorithm, repairs=[], box=box.tolist()
     )
@@ -167,8 +166,7 @@ def _refined(
     else:
         return None
     finer = mend_worst_cells(finer, case.mesh.quality_floor)
-    check_surfaces(finer, boundary.box)
-    quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor)
+    quality = check_mesh(finer, boundary.volume, case.mesh.quality_floor, check_surfaces(finer, boundary.box))
     return replace(finer, info={**mesh.info, **quality})
 
 

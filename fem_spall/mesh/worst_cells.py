@@ -13,9 +13,9 @@ Where that does not help, vertices of the walls may move and be drawn into neigh
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.checks import radius_ratio
+from fem_spall.mesh.stars import Simplex, Stars, renamed
 
-__all__ = ["POOR", "Change", "Facet", "Patch", "Walls", "mend_worst_cells"]
+__all__ = ["POOR", "Change", "Patch", "Walls", "mend_worst_cells"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
-type Cell = tuple[int, ...]
-type Facet = tuple[Cell, int]  # corners and tag
 
 #: Radius ratio below which a cell is mended, the gain that is worth a change, and what counts as no quality.
 POOR, GAIN, TINY = 0.1, 1.02, 1e-6
@@ -50,7 +49,7 @@ class Walls(Protocol):
     def begin(self, patch: Patch, places: Ints, held: set[int]) -> None:
         """Get to know a patch, whose vertices have these numbers in the mesh; ``held`` ones have cells beyond it."""
 
-    def changes(self, patch: Patch, vertex: int, cell: Cell) -> Iterator[Change]:
+    def changes(self, patch: Patch, vertex: int, cell: Simplex) -> Iterator[Change]:
         """Changes that move a vertex of the boundary."""
 
 
@@ -74,26 +73,25 @@ def mend_worst_cells(mesh: MeshArrays, floor: float, poor: float = POOR, walls: 
     rim = own & _mask(mesh, beyond)
     fixed = own & (rim | _mask(mesh, mesh.facets))
     inner = own[mesh.facets].all(axis=1)
-    facets = local[mesh.facets[inner]].tolist()
-    kept = {_edge(a, b) for facet in facets for a, b in combinations(facet, 2)}
+    facets = local[mesh.facets[inner]]
+    kept = {_edge(a, b) for facet in facets.tolist() for a, b in combinations(facet, 2)}
     cells = local[mesh.cells[near]]
     # An edge between two vertices of the rim may have cells beyond it.
     kept |= {_edge(a, b) for cell in cells.tolist() for a, b in combinations(cell, 2) if rim[places[[a, b]]].all()}
-    patch = Patch(mesh.points[places], cells, set(local[fixed].tolist()), kept, walls)
-    for facet, tag in zip(facets, mesh.tags[inner].tolist(), strict=True):
-        patch.add_facet((tuple(facet), tag))
+    boundary = Stars(facets, mesh.tags[inner])
+    patch = Patch(mesh.points[places], Stars(cells), boundary, set(local[fixed].tolist()), kept, walls)
     if walls is not None:
         walls.begin(patch, places, set(local[rim].tolist()))
     patch.mend(np.flatnonzero(np.isin(near, bad)).tolist(), floor, poor)
     row = np.concatenate([places, len(mesh.points) + np.arange(patch.count - len(places))])
     points = np.concatenate([mesh.points, patch.points[len(places) : patch.count]])
     points[places] = patch.points[: len(places)]
-    cells = np.concatenate([beyond, row[np.array(list(patch.cells.values()))]])
+    cells = np.concatenate([beyond, row[np.array([patch.cells.corners[number] for number in patch.cells.left()])]])
     facets, tags = mesh.facets, mesh.tags
     if walls is not None and inner.any():
-        mended = list(patch.facets.values())
-        facets = np.concatenate([facets[~inner], row[np.array([corners for corners, _ in mended])]])
-        tags = np.concatenate([tags[~inner], np.array([tag for _, tag in mended], dtype=tags.dtype)])
+        left = list(boundary.left())
+        facets = np.concatenate([facets[~inner], row[np.array([boundary.corners[number] for number in left])]])
+        tags = np.concatenate([tags[~inner], np.array([boundary.tags[number] for number in left], dtype=tags.dtype)])
     used = np.zeros(len(points), dtype=bool)
     used[cells] = True
     row = np.cumsum(used) - 1
@@ -107,89 +105,87 @@ def _mask(mesh: MeshArrays, vertices: Ints) -> NDArray[np.bool_]:
     return found
 
 
-def _edge(a: int, b: int) -> Cell:
+def _edge(a: int, b: int) -> Simplex:
     return (a, b) if a < b else (b, a)
 
 
 class Change(NamedTuple):
     """Cells to take away and to put in their place, a vertex and where it goes, and the least quality then.
 
-    Likewise facets to take away and to put in their place.
+    Likewise facets to take away and to put in their place, those with their tags.
     """
 
     old: list[int]
-    new: list[Cell]
+    new: list[Simplex]
     vertex: int
     place: Floats
     quality: float
-    old_facets: tuple[int, ...] = ()
-    new_facets: tuple[Facet, ...] = ()
+    old_facets: Sequence[int] = ()
+    new_facets: Sequence[tuple[Simplex, int]] = ()
 
 
 class Patch:
-    """Cells that may change, by number; ``fixed`` vertices stay where they are, ``kept`` edges stay whole."""
+    """Cells that may change, and facets; ``fixed`` vertices stay where they are, ``kept`` edges stay whole."""
 
     def __init__(
-        self, points: Floats, cells: Ints, fixed: set[int], kept: set[Cell], walls: Walls | None = None
+        self, points: Floats, cells: Stars, facets: Stars, fixed: set[int], kept: set[Simplex], walls: Walls | None
     ) -> None:
-        self.count, self.number = len(points), 0
+        self.count = len(points)
         self.points = np.concatenate([points, np.zeros((CHANGES * MOST + 1, 3))])  # room for new vertices
+        self.cells, self.facets = cells, facets
         self.fixed, self.kept, self.walls = fixed, kept, walls
-        self.cells: dict[int, Cell] = {}
-        self.of: dict[int, set[int]] = defaultdict(set)
-        self.facets: dict[int, Facet] = {}
-        self.facet_number = 0
-        self.facets_of: dict[int, set[int]] = defaultdict(set)
-        for cell in cells.tolist():
-            self._add(tuple(cell))
 
     def mend(self, bad: list[int], floor: float, poor: float) -> None:
         """Change what is below a quality, worst first, until nothing gets better or one stays below the floor."""
-        waiting = {number: self.least([self.cells[number]]) for number in bad}
-        for _ in range(CHANGES * len(bad)):
-            best = None
-            while waiting and best is None:
-                worst = min(waiting, key=lambda number: (waiting[number], number))
-                quality = waiting.pop(worst)
-                best = self._best_change(worst)
-                if best is None and quality < floor:
-                    return
+        waiting = [(self.least([self.cells.corners[number]]), number) for number in bad]
+        heapify(waiting)
+        changes = 0
+        while waiting and changes < CHANGES * len(bad):
+            quality, worst = heappop(waiting)
+            if worst not in self.cells:
+                continue
+            best = self._best_change(worst)
             if best is None:
-                return
-            for number in best.old:
-                self._remove(number)
-                waiting.pop(number, None)
-            for number in best.old_facets:
-                self._remove_facet(number)
-            for facet in best.new_facets:
-                self.add_facet(facet)
-                self.kept |= {_edge(a, b) for a, b in combinations(facet[0], 2)}
-            self.points[best.vertex] = best.place
-            self.count = max(self.count, best.vertex + 1)
-            for cell in best.new:
-                if (quality := self.least([cell])) < poor:
-                    waiting[self.number] = quality
-                self._add(cell)
+                if quality < floor:
+                    return
+                continue
+            changes += 1
+            self._make(best)
+            for number in range(len(self.cells.corners) - len(best.new), len(self.cells.corners)):
+                if (quality := self.least([self.cells.corners[number]])) < poor:
+                    heappush(waiting, (quality, number))
+
+    def _make(self, change: Change) -> None:
+        for number in change.old:
+            self.cells.remove(number)
+        for number in change.old_facets:
+            self.facets.remove(number)
+        for facet, tag in change.new_facets:
+            self.facets.add(facet, tag)
+            self.kept |= {_edge(a, b) for a, b in combinations(facet, 2)}
+        self.points[change.vertex] = change.place
+        self.count = max(self.count, change.vertex + 1)
+        for cell in change.new:
+            self.cells.add(cell)
 
     def _best_change(self, worst: int) -> Change | None:
         """What lifts the least quality round a cell most, or None where nothing does."""
         best, most = None, GAIN
-        for change in self._changes(self.cells[worst]):
-            before = max(self.least([self.cells[number] for number in change.old]), 0.0)
+        for change in self._changes(self.cells.corners[worst]):
+            before = max(self.least([self.cells.corners[number] for number in change.old]), 0.0)
             if change.quality > most * max(before, TINY):
                 best, most = change, change.quality / max(before, TINY)
         return best
 
-    def _changes(self, cell: Cell) -> Iterator[Change]:
+    def _changes(self, cell: Simplex) -> Iterator[Change]:
         free = [vertex for vertex in cell if vertex not in self.fixed]
         for vertex in free:
-            star = sorted(self.of[vertex])
-            cells = [self.cells[number] for number in star]
+            star = sorted(self.cells.of(vertex))
+            cells = [self.cells.corners[number] for number in star]
             yield Change(star, cells, vertex, *self.best_place(vertex, cells, self.points[vertex]))
             for other in cell:
-                left = [c for c in cells if other not in c]
-                if other != vertex and left:
-                    drawn = [tuple(other if k == vertex else k for k in c) for c in left]
+                drawn, _ = self.cells.drawn(vertex, other) if other != vertex else ([], [])
+                if drawn:
                     yield Change(star, drawn, other, self.points[other], self.least(drawn))
         if self.walls is not None:
             for vertex in cell:
@@ -197,13 +193,13 @@ class Patch:
         for a, b in combinations(cell, 2):
             if _edge(a, b) in self.kept:
                 continue
-            ring = sorted(self.of[a] & self.of[b])
-            split = [tuple(self.count if k == end else k for k in self.cells[n]) for n in ring for end in (a, b)]
+            ring = self.cells.at(a, b)
+            split = [renamed(self.cells.corners[number], end, self.count) for number in ring for end in (a, b)]
             middle = (self.points[a] + self.points[b]) / 2
             yield Change(ring, split, self.count, *self.best_place(self.count, split, middle))
 
     def best_place(
-        self, vertex: int, cells: list[Cell], start: Floats, within: Callable[[Floats], Floats] | None = None
+        self, vertex: int, cells: list[Simplex], start: Floats, within: Callable[[Floats], Floats] | None = None
     ) -> tuple[Floats, float]:
         """Where a vertex makes the worst of the cells round it best, and how good that is.
 
@@ -227,27 +223,6 @@ class Patch:
                 place, best = tried[int(least.argmax())], float(least.max())
         return place, best
 
-    def least(self, cells: list[Cell]) -> float:
+    def least(self, cells: list[Simplex]) -> float:
         """Least quality of some cells."""
         return float(radius_ratio(self.points, np.array(cells)).min())
-
-    def _add(self, cell: Cell) -> None:
-        self.cells[self.number] = cell
-        for vertex in cell:
-            self.of[vertex].add(self.number)
-        self.number += 1
-
-    def _remove(self, number: int) -> None:
-        for vertex in self.cells.pop(number):
-            self.of[vertex].discard(number)
-
-    def add_facet(self, facet: Facet) -> None:
-        """Add one facet of the boundary."""
-        number, self.facet_number = self.facet_number, self.facet_number + 1
-        self.facets[number] = facet
-        for vertex in facet[0]:
-            self.facets_of[vertex].add(number)
-
-    def _remove_facet(self, number: int) -> None:
-        for vertex in self.facets.pop(number)[0]:
-            self.facets_of[vertex].discard(number)
