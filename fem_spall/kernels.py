@@ -1,6 +1,6 @@
-"""The compiled kernels of ``kernels.c``: built once for a machine, kept in the user's cache, called with NumPy arrays.
+"""The compiled kernels of ``kernels.c`` and ``recovery.c``: built once for a machine, kept in the user's cache.
 
-The C compiler is the one that the variational forms need anyway.
+They are called with NumPy arrays.  The C compiler is the one that the variational forms need anyway.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from fem_spall.errors import SetupError
 
 __all__ = ["LANES", "Kernels", "cache_folder", "compiler", "kernels"]
 
+#: What they are compiled from, together.
+SOURCES = ("kernels.c", "recovery.c")
 #: Cells of one batch, W in ``kernels.c``.
 LANES = 8
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
@@ -53,6 +55,10 @@ SIGNATURES = {
     "fill": "innrnnnr",
     "times": "innnrRRrr",
     "polish": "innnrRRrrrrr",
+    "outflow": "iinddnndd",
+    "imbalance": "inddidd",
+    "defects": "innddiddd",
+    "flux_products": "idddd",
 }
 SECONDS = 120
 
@@ -108,17 +114,18 @@ def kernels(real: Literal["double", "float"]) -> Kernels:
 
 def _built(real: str) -> Path:
     """The shared library, whose name says from what, by what and for which processor it was made."""
-    source = Path(__file__).with_name("kernels.c")
+    sources = [Path(__file__).with_name(name) for name in SOURCES]
     command = compiler()
     if command is None:
         raise SetupError(10, "compiler", "no C compiler found", "install one (Debian: apt-get install gcc libc6-dev)")
-    made_of = "\n".join([source.read_text(), *FLAGS, real, command, _version(command), _processor()])
+    texts = (source.read_text() for source in sources)
+    made_of = "\n".join([*texts, *FLAGS, real, command, _version(command), _processor()])
     library = cache_folder("kernels") / f"{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.so"
     if library.exists():
         return library
     with tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent, ignore_cleanup_errors=True) as aside:
         made = Path(aside) / library.name
-        flags = [*FLAGS, f"-DREAL={real}", str(source), "-o", str(made), "-lm"]
+        flags = [*FLAGS, f"-DREAL={real}", *map(str, sources), "-o", str(made), "-lm"]
         said = None
         try:
             done = subprocess.run(
@@ -130,7 +137,7 @@ def _built(real: str) -> Path:
             said = type(error).__name__
         if said is not None:
             raise SetupError(
-                11, "compiler", f"{command} must compile {source.name}; it said {said[:160]}",
+                11, "compiler", f"{command} must compile {' and '.join(SOURCES)}; it said {said[:160]}",
                 "fem-spall doctor checks it; CC names another one",
             )  # fmt: skip
         made.replace(library)  # in one step: whoever comes at the same time finds all of it or nothing
