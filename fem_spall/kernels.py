@@ -28,7 +28,7 @@ LANES = 8
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared")
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
-#: b of bytes.
+#: l of int64, b of bytes.
 SIGNATURES = {
     "stiffness": "inrrr",
     "stored": "innrrr",
@@ -59,6 +59,7 @@ SIGNATURES = {
     "imbalance": "inddidd",
     "defects": "innddiddd",
     "flux_products": "idddd",
+    "ball_sums": "idildddDDd",
 }
 SECONDS = 120
 
@@ -82,7 +83,7 @@ class Kernels:
     def __init__(self, real: Literal["double", "float"]) -> None:
         number, dtype = (ctypes.c_double, "float64") if real == "double" else (ctypes.c_float, "float32")
         self._scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
-        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
+        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "l": "int64", "b": "uint8"}
         self._library = ctypes.CDLL(str(_built(real)))
         for name in ("advance", "dot", "energy", "corner_energy"):
             getattr(self._library, name).restype = ctypes.c_double

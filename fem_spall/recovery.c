@@ -123,3 +123,46 @@ void flux_products(int64_t cells, const double *geometry, const double *one, con
         out[c] = determinant > 0 ? value / (3600 * determinant) : 0;
     }
 }
+
+/* First of the ascending keys that is not below a wanted one. */
+static int64_t first_from(int64_t m, const int64_t *keys, int64_t wanted)
+{
+    int64_t low = 0;
+    while (low < m) {
+        const int64_t middle = (low + m) / 2;
+        if (keys[middle] < wanted)
+            low = middle + 1;
+        else
+            m = middle;
+    }
+    return low;
+}
+
+/* Number of the points (m, 3) in balls of one radius about n centres, and the sums of their two values: out (n, 3).
+   The points are in the order of their ``keys``, the box they lie in: ((x << 20) + y << 20) + z, counted from 1 in
+   boxes of a ``width`` not below the radius from ``low`` on. */
+void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys, const double *points,
+               const double *values, const double *low, double width, double radius, double *restrict out)
+{
+    const int64_t most = (1 << 20) - 2;
+    for (int64_t i = 0; i < n; i++, centres += 3) {
+        int64_t box[3];
+        double count = 0, one = 0, two = 0;
+        for (int d = 0; d < 3; d++) {
+            const double at = floor((centres[d] - low[d]) / width) + 1;
+            box[d] = at < 0 ? 0 : at > (double)most ? most : (int64_t)at;
+        }
+        for (int64_t x = box[0] - 1; x <= box[0] + 1; x++)
+            for (int64_t y = box[1] - 1; y <= box[1] + 1; y++) {
+                if (x < 0 || y < 0) continue;
+                const int64_t line = ((x << 20) + y) << 20, end = line + box[2] + 1;
+                for (int64_t k = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0)); k < m && keys[k] <= end; k++) {
+                    const double a = points[3 * k] - centres[0], b = points[3 * k + 1] - centres[1];
+                    const double c = points[3 * k + 2] - centres[2];
+                    if (a * a + b * b + c * c <= radius * radius)
+                        count += 1, one += values[2 * k], two += values[2 * k + 1];
+                }
+            }
+        out[3 * i] = count, out[3 * i + 1] = one, out[3 * i + 2] = two;
+    }
+}
