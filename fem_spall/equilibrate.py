@@ -46,12 +46,14 @@ type Floats = NDArray[np.float64]
 class Defect:
     """Defect τ of a potential in the electrolyte and m = s·n − β(φ_h − φ_Li) on surfaces with a resistance.
 
-    ``bulk`` has τ in the cells of this rank by the numbers of ``recovery.c``, (cells, 3, 4), ``bent`` in the curved
-    ones at their points, (curved, q, 3); ``contact`` has m at the points of each surface, (facets, q); ``across`` the
-    mean and the spread of s·n through the grain boundary in each cell, (2, cells).
+    ``jump`` (facets, 3) is that of the potential's own flux and ``through`` (cells, 4) the least flux: what τ takes of
+    both is the same for all defects; ``bent`` has τ at the points of curved cells, (curved, q, 3), ``contact`` m at
+    those of each surface, (facets, q), and ``across`` the mean and the spread of s·n through the grain boundary in each
+    cell, (2, cells).
     """
 
-    bulk: Floats
+    jump: Floats
+    through: Floats
     bent: Floats
     contact: dict[str, Floats]
     across: Floats | None = None
@@ -99,18 +101,16 @@ class Equilibrator:
         through = {name: wall.through(drawn[name]) for name, wall in self._walls.items()}
         for name, wall in self._walls.items():
             own.jump[wall.facets[:, None], self._places(wall.cells, wall.corners)] -= through[name]
-        sides = self._weight, int(self._weight.size > 1), self._inverse
-        kernels("double")("imbalance", self.cells, self._facets, own.jump, *sides, own.outflow)
+        kernels("double")("imbalance", self.cells, self._facets, own.jump, *self._sides, own.outflow)
         least = self._nonconforming.solve(-own.outflow, self._into_bodies(own.jump, lithium))
-        bulk = np.empty((self.cells, 3, 4))
-        kernels("double")("defects", self.cells, self._numbers, self._facets, own.jump, *sides, least, bulk)
         facets, beyond = own.bent
         contact = {
             name: wall.density(through[name] + least[wall.cells, wall.side][:, None]) - drawn[name]
             for name, wall in self._walls.items()
         }
-        across = self._across_boundaries(phi.x.array, bulk, facets)
-        return Defect(bulk, self._bent.values(bulk[self._bent.cells]) + beyond, contact, across)
+        across = self._across_boundaries(phi.x.array, own.jump, least, facets)
+        bent = self._bent.values(self._linear(own.jump, least, self._bent.cells)) + beyond
+        return Defect(own.jump, least, bent, contact, across)
 
     def product(self, one: Defect, other: Defect) -> Floats:
         """Product of two defects in each cell of this rank, (cells,) float, in program units.
@@ -120,7 +120,8 @@ class Equilibrator:
         the spreads of both.
         """
         result = np.empty(self.cells)
-        kernels("double")("flux_products", self.cells, self._geometry, one.bulk, other.bulk, result)
+        place, both = (self._numbers, self._facets), (one.jump, one.through, other.jump, other.through)
+        kernels("double")("defect_products", self.cells, self._geometry, *place, *self._sides, *both, result)
         result[self._bent.cells] = self._bent.products(one.bent, other.bent)
         for name, wall in self._walls.items():
             np.add.at(result, wall.cells, wall.products(one.contact[name], other.contact[name]))
@@ -129,6 +130,20 @@ class Equilibrator:
             total = self.mesh.comm.allreduce(float(result.sum()))
             result += np.copysign(self._spread_of_resistivity * more, total)
         return result
+
+    def linear(self, defect: Defect) -> Floats:
+        """τ in the cells of this rank by the numbers that ``recovery.c`` keeps, (cells, 3, 4)."""
+        return self._linear(defect.jump, defect.through, np.arange(self.cells, dtype=np.int32))
+
+    def _linear(self, jump: Floats, through: Floats, cells: NDArray[np.int32]) -> Floats:
+        result, place = np.empty((len(cells), 3, 4)), (self._numbers, self._facets)
+        kernels("double")("defects", len(cells), cells, *place, *self._sides, jump, through, result)
+        return result
+
+    @property
+    def _sides(self) -> tuple[Floats, int, Floats]:
+        """Weights of the cells, the step from one to the next, and what :meth:`_inverse_weights` makes of them."""
+        return self._weight, int(self._weight.size > 1), self._inverse
 
     def _own(self, potential: Floats) -> _Own:
         """−σ∇φ of local potentials; jumps are those of all ranks.  Collective."""
@@ -190,10 +205,10 @@ class Equilibrator:
                 result[own] = jump[own].mean(axis=1) - lithium.current.get(name, 0.0) / max(count, 1)
         return result
 
-    def _across_boundaries(self, potential: Floats, bulk: Floats, bent: Floats) -> Floats | None:
+    def _across_boundaries(self, potential: Floats, jump: Floats, through: Floats, bent: Floats) -> Floats | None:
         """Mean and spread of s·n in each cell, (2, cells), n the normal of its grain boundary; None without any.
 
-        ``bulk`` is the defect, ``bent`` the own flux of curved cells through their facets.
+        ``jump`` and ``through`` are those of the defect, ``bent`` the own flux of curved cells through their facets.
         """
         normal = self.problem.cells.normal if self.problem.cells is not None else None
         if normal is None or self.problem.degree == 1:
@@ -207,7 +222,8 @@ class Equilibrator:
         own[self._bent.cells] = kept(bent)
         jacobian = self._edges
         there = np.einsum("cid,cd->ci", jacobian, normal[: self.cells])
-        values = -2 * np.einsum("ci,civ->cv", there, own + bulk) / np.abs(np.linalg.det(jacobian))[:, None]
+        own += self._linear(jump, through, np.arange(self.cells, dtype=np.int32))
+        values = -2 * np.einsum("ci,civ->cv", there, own) / np.abs(np.linalg.det(jacobian))[:, None]
         mean = values.mean(axis=1)
         return np.stack([mean, np.sqrt(((values - mean[:, None]) ** 2).sum(axis=1) / 20)])
 

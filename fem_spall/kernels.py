@@ -57,8 +57,8 @@ SIGNATURES = {
     "polish": "innnrRRrrrrr",
     "outflow": "iinddnndd",
     "imbalance": "inddidd",
-    "defects": "innddiddd",
-    "flux_products": "idddd",
+    "defects": "innndidddd",
+    "defect_products": "idnndidddddd",
     "ball_sums": "idildddDDd",
 }
 SECONDS = 120

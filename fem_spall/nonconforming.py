@@ -76,11 +76,11 @@ class _Stiffness:
         result.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(result.array[: self.owned])
 
-    def outward(self, potential: Floats) -> Floats:
-        """−σ∇w·n over the facets of each cell, (cells, 4) float, of local values."""
+    def inward(self, potential: Floats) -> Floats:
+        """σ∇w·n over the facets of each cell, (cells, 4) float, of local values."""
         result = np.empty((self.cells, 4))
         kernels("double")("facet_values", self.cells, self.unknowns, self._geometry, potential, result)
-        return -result
+        return result
 
 
 class Nonconforming:
@@ -120,7 +120,8 @@ class Nonconforming:
         """
         a, load = self._stiffness, self._stiffness.vector()
         load.array[:] = into
-        np.add.at(load.array, a.unknowns.ravel(), np.repeat(source / 4, 4))
+        for own in a.unknowns.T:
+            load.array[:] += np.bincount(own, source / 4, minlength=len(load.array))
         load.scatter_reverse(dolfinx.la.InsertMode.add)
         load.array[~self.free] = 0.0
         found, iterations = self._solver.solve(load.array[: a.owned], None, TOLERANCE, MOST_ITERATIONS)
@@ -131,4 +132,5 @@ class Nonconforming:
             )  # fmt: skip
         load.array[: a.owned] = found
         load.scatter_forward()
-        return source[:, None] / 4 + a.outward(load.array)
+        through = a.inward(load.array)
+        return np.subtract(source[:, None] / 4, through, out=through)

@@ -79,41 +79,61 @@ void imbalance(int64_t cells, const int32_t *facets, const double *jump, const d
         }
 }
 
-/* t of the mean of both sides and of ``through`` (cells, 4), less than a cell's own flux: out (cells, 3, 4). */
-void defects(int64_t cells, const int32_t *numbers, const int32_t *facets, const double *jump, const double *weight,
-             int64_t step, const double *inverse, const double *through, double *restrict out)
+/* The numbers that are kept of what flows out of a cell beyond its own flux: with the mean of both sides, ``through``
+   (cells, 4) added. */
+static inline void beyond(int64_t c, const int32_t *numbers, const int32_t *facets, const double part[4],
+                          const double *jump, const double *through, double kept[3][4])
 {
-    for (int64_t c = 0; c < cells; c++, out += 12) {
-        double t[4][4];
-        for (int f = 0; f < 4; f++) {
-            const int32_t facet = facets[4 * c + f];
-            const double part = share(weight[step * c], inverse[facet]);
-            for (int v = 0; v < 4; v++)
-                if (v != f)
-                    t[f][v] = through[4 * c + f] - part * jump[3 * (int64_t)facet + place(numbers + 4 * c, f, v)];
-        }
-        for (int v = 0; v < 4; v++) {
-            t[v][v] = 0;
-            for (int f = 0; f < 4; f++)
-                if (f != v) t[v][v] -= t[f][v];
-            for (int i = 0; i < 3; i++) out[4 * i + v] = t[i + 1][v];
-        }
+    double t[4][4];
+    for (int v = 0; v < 4; v++) {
+        t[v][v] = 0;
+        for (int f = 0; f < 4; f++)
+            if (f != v) {
+                const int64_t at = 3 * (int64_t)facets[4 * c + f] + place(numbers + 4 * c, f, v);
+                t[f][v] = through[4 * c + f] - part[f] * jump[at];
+                t[v][v] -= t[f][v];
+            }
+    }
+    for (int i = 0; i < 3; i++)
+        for (int v = 0; v < 4; v++) kept[i][v] = t[i + 1][v];
+}
+
+static inline void shares(int64_t c, const int32_t *facets, const double *weight, int64_t step, const double *inverse,
+                          double part[4])
+{
+    for (int f = 0; f < 4; f++) part[f] = share(weight[step * c], inverse[facets[4 * c + f]]);
+}
+
+/* That of some cells: out (n, 3, 4). */
+void defects(int64_t n, const int32_t *which, const int32_t *numbers, const int32_t *facets, const double *weight,
+             int64_t step, const double *inverse, const double *jump, const double *through, double *restrict out)
+{
+    for (int64_t k = 0; k < n; k++) {
+        double part[4];
+        shares(which[k], facets, weight, step, inverse, part);
+        beyond(which[k], numbers, facets, part, jump, through, (double (*)[4])(out + 12 * k));
     }
 }
 
-/* Integral of s.R s' over each straight-sided cell, R the resistivity, of two fluxes (cells, 3, 4); else zero. */
-void flux_products(int64_t cells, const double *geometry, const double *one, const double *other, double *restrict out)
+/* Integral of s.R s' over each straight-sided cell, R the resistivity, of two of them; zero for the others. */
+void defect_products(int64_t cells, const double *geometry, const int32_t *numbers, const int32_t *facets,
+                     const double *weight, int64_t step, const double *inverse, const double *jump,
+                     const double *through, const double *other_jump, const double *other_through,
+                     double *restrict out)
 {
-    for (int64_t c = 0; c < cells; c++, one += 12, other += 12) {
+    for (int64_t c = 0; c < cells; c++) {
         const double *e = geometry + c / W * 6 * W + c % W;
         const double g[6] = {e[0], e[W], e[2 * W], e[3 * W], e[4 * W], e[5 * W]};
-        double m[3][3], sums[2][3] = {{0}};
+        double part[4], one[3][4], other[3][4], m[3][3], sums[2][3] = {{0}};
+        shares(c, facets, weight, step, inverse, part);
+        beyond(c, numbers, facets, part, jump, through, one);
+        beyond(c, numbers, facets, part, other_jump, other_through, other);
         for (int i = 0; i < 3; i++)
-            for (int v = 0; v < 4; v++) sums[0][i] += one[4 * i + v], sums[1][i] += other[4 * i + v];
+            for (int v = 0; v < 4; v++) sums[0][i] += one[i][v], sums[1][i] += other[i][v];
         for (int i = 0; i < 3; i++)
             for (int j = 0; j < 3; j++) {
                 m[i][j] = sums[0][i] * sums[1][j];
-                for (int v = 0; v < 4; v++) m[i][j] += one[4 * i + v] * other[4 * j + v];
+                for (int v = 0; v < 4; v++) m[i][j] += one[i][v] * other[j][v];
             }
         const double a = g[3] * g[5] - g[4] * g[4], b = g[2] * g[4] - g[1] * g[5], d = g[1] * g[4] - g[2] * g[3];
         const double determinant = g[0] * a + g[1] * b + g[2] * d;
@@ -138,29 +158,32 @@ static int64_t first_from(int64_t m, const int64_t *keys, int64_t wanted)
     return low;
 }
 
-/* Number of the points (m, 3) in balls of one radius about n centres, and the sums of their two values: out (n, 3).
-   The points are in the order of their ``keys``, the box they lie in: ((x << 20) + y << 20) + z, counted from 1 in
-   boxes of a ``width`` not below the radius from ``low`` on. */
+/* Number of the points (3, m) in balls of one radius about n centres (n, 3), and the sums of their two values (2, m):
+   out (n, 3).  The points are in the order of their ``keys``, the box they lie in: ((x << 20) + y << 20) + z, counted
+   from 1 in boxes of a ``width`` not below the radius from ``low`` on. */
 void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys, const double *points,
                const double *values, const double *low, double width, double radius, double *restrict out)
 {
     const int64_t most = (1 << 20) - 2;
+    const double *px = points, *py = points + m, *pz = points + 2 * m, *first = values, *second = values + m;
     for (int64_t i = 0; i < n; i++, centres += 3) {
+        const double cx = centres[0], cy = centres[1], cz = centres[2];
         int64_t box[3];
         double count = 0, one = 0, two = 0;
         for (int d = 0; d < 3; d++) {
             const double at = floor((centres[d] - low[d]) / width) + 1;
             box[d] = at < 0 ? 0 : at > (double)most ? most : (int64_t)at;
         }
-        for (int64_t x = box[0] - 1; x <= box[0] + 1; x++)
-            for (int64_t y = box[1] - 1; y <= box[1] + 1; y++) {
-                if (x < 0 || y < 0) continue;
-                const int64_t line = ((x << 20) + y) << 20, end = line + box[2] + 1;
-                for (int64_t k = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0)); k < m && keys[k] <= end; k++) {
-                    const double a = points[3 * k] - centres[0], b = points[3 * k + 1] - centres[1];
-                    const double c = points[3 * k + 2] - centres[2];
-                    if (a * a + b * b + c * c <= radius * radius)
-                        count += 1, one += values[2 * k], two += values[2 * k + 1];
+        for (int64_t x = box[0] > 0 ? box[0] - 1 : 0; x <= box[0] + 1; x++)
+            for (int64_t y = box[1] > 0 ? box[1] - 1 : 0; y <= box[1] + 1; y++) {
+                const int64_t line = ((x << 20) + y) << 20;
+                const int64_t begin = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0));
+                int64_t end = begin;
+                while (end < m && keys[end] <= line + box[2] + 1) end++;
+                _Pragma("omp simd reduction(+ : count, one, two)") for (int64_t k = begin; k < end; k++) {
+                    const double a = px[k] - cx, b = py[k] - cy, c = pz[k] - cz;
+                    const double in = a * a + b * b + c * c <= radius * radius ? 1 : 0;
+                    count += in, one += in * first[k], two += in * second[k];
                 }
             }
         out[3 * i] = count, out[3 * i + 1] = one, out[3 * i + 2] = two;

@@ -17,6 +17,8 @@ __all__ = ["BallMean", "LithiumFlux", "lithium_flux"]
 
 #: Pieces per ball radius when a ball mean is integrated.
 PIECES = 12
+#: Steps at most for the consistent density, and its residual over the largest current of a vertex.
+MASS_STEPS, ROUNDING = 200, 1e-13
 #: Boxes along an axis at most, by which facets are found.
 MOST_BOXES = 1 << 19
 #: A ball must be at least this many local mesh sizes in radius.
@@ -100,7 +102,10 @@ class LithiumFlux:
     def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Current densities, ascending, and the area that has each; (s,) float, A/m^2 and m^2."""
         shape, parts = _equal_parts(4)
-        weights = (_samples(self.points, self.facets, shape, parts)[1] * self.sides[:, None]).ravel()
+        if self.facets.shape[1] == 3:
+            weights = np.repeat(self.areas / len(parts), len(parts))
+        else:
+            weights = (_samples(self.points, self.facets, shape, parts)[1] * self.sides[:, None]).ravel()
         values = (self.density @ shape.T).ravel()
         order = np.argsort(values)
         return values[order], weights[order]
@@ -182,10 +187,11 @@ class LithiumFlux:
         x, y, z = (np.floor((at - low) / width).astype(np.int64) + 1).T
         keys = (((x << 20) + y) << 20) + z
         order = np.argsort(keys, kind="stable")
-        values = np.stack([self.areas, current], axis=1)[order]
+        values = np.stack([self.areas[order], current[order]])
         sums = np.empty((len(centres), 3))
         kernels("double")(
-            "ball_sums", len(centres), np.ascontiguousarray(centres), len(at), keys[order], at[order], values, low,
+            "ball_sums", len(centres), np.ascontiguousarray(centres), len(at), keys[order],
+            np.ascontiguousarray(at[order].T), values, low,
             width, radius, sums,
         )  # fmt: skip
         count, area, total = sums.T
@@ -338,22 +344,43 @@ def _current(solution: Solution, flux: LithiumFlux, name: str) -> tuple[float, f
 
 def _consistent(flux: LithiumFlux, own: NDArray[np.bool_], total: NDArray[np.float64]) -> NDArray[np.float64]:
     """Density (n,) at the vertices whose moments with the hat functions over the facets are the vertex currents."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.linalg import spsolve
-
     corner = flux.facets[own, :3]
     result = np.zeros(len(flux.points))
     if corner.size == 0:
         return result
     shape, parts = _gauss()
-    weights = _samples(flux.points, flux.facets[own], shape, parts)[1] * flux.sides[own][:, None]
-    mass = np.einsum("kq,qi,qj->kij", weights, shape, shape)
+    if flux.facets.shape[1] == 3:
+        mass = flux.areas[own][:, None, None] * ((shape * parts[:, None]).T @ shape)
+    else:
+        weights = _samples(flux.points, flux.facets[own], shape, parts)[1] * flux.sides[own][:, None]
+        mass = np.einsum("kq,qi,qj->kij", weights, shape, shape)
     used, local = np.unique(corner, return_inverse=True)
     local = local.reshape(-1, 3)
-    rows, columns = np.repeat(local, 3, axis=1).ravel(), np.tile(local, (1, 3)).ravel()
-    matrix = coo_matrix((mass.ravel(), (rows, columns)), shape=(len(used), len(used))).tocsc()
-    result[used] = spsolve(matrix, total[used])
+    result[used] = _solved_mass(mass, local, total[used])
     return result
+
+
+def _solved_mass(mass: NDArray[np.float64], local: NDArray[np.int64], load: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Solution (n,) for a matrix given by its parts (k, 3, 3) at the unknowns ``local`` (k, 3).
+
+    With its diagonal divided out such a matrix has eigenvalues between 1/2 and 2 on flat facets (Wathen, IMA J. Numer.
+    Anal. 7, 1987, 449), so that conjugate gradients take some twenty steps.
+    """
+    n = len(load)
+    inverse = 1 / np.bincount(local.ravel(), mass[:, [0, 1, 2], [0, 1, 2]].ravel(), minlength=n)
+    solution, rest = np.zeros(n), load.copy()
+    direction, before, scale = np.zeros(n), 1.0, float(np.abs(load).max())
+    for _ in range(MASS_STEPS):
+        scaled = inverse * rest
+        now = float(rest @ scaled)
+        if np.abs(rest).max() <= ROUNDING * scale:
+            break
+        direction, before = scaled + now / before * direction, now
+        product = np.bincount(local.ravel(), np.einsum("kij,kj->ki", mass, direction[local]).ravel(), minlength=n)
+        length = now / float(direction @ product)
+        solution += length * direction
+        rest -= length * product
+    return solution
 
 
 def _facets(arrays: MeshArrays, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
