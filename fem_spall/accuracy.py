@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fem_spall.equilibrate import Equilibrator
 from fem_spall.fenics import dolfinx
-from fem_spall.metrics import Evaluation, Metric
+from fem_spall.metrics import FIGURES, OTHERS, Evaluation, Metric, evaluate
 from fem_spall.solve import Solution, scatter
 from fem_spall.surface_flux import lithium_flux, vertex_weights
 from fem_spall.system import LithiumPotential
@@ -178,7 +178,8 @@ def with_errors(
     and coarser meshes of the same case, all of them optional.
     """
     other_flux, other_currents = lithium_flux(e.solution, consistent=True)
-    other = replace(e, flux=other_flux, currents=other_currents).metrics
+    compared = OTHERS if cells is not None else FIGURES
+    other = evaluate(replace(e, flux=other_flux, currents=other_currents), compared)
     by_cell = errors_of(e, cells) if cells is not None else {}
     result = {}
     for name, metric in e.metrics.items():

@@ -7,7 +7,7 @@ surfaces; a reconstructed surface keeps the facets of its first mesh, split wher
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ SLOWEST, FASTEST = 1.8, 3.0
 STALLED = 1.3
 #: Bounds of the ratio of cells made to cells asked for.
 GAIN = (0.4, 1.2)
+#: Instead of the largest field, where nobody asks for it.
+NOWHERE = (0.0, np.zeros(3), 0.0)
 #: Aim this far below the target, so that the next level meets it.
 MARGIN = 0.7
 
@@ -92,11 +94,11 @@ def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) 
     own = case.solver.degree - 1
     if not case.solver.errors:
         solution = driven(case, posed[own])
-        plain = _evaluation(case, solution)
+        plain = _evaluation(case, solution, raw_maximum(solution))
         return Solved(mesh, solution, plain, None, None, without_errors(plain) if plain is not None else {})
     solutions = [driven(case, solution) for solution in posed]
-    evaluations = [_evaluation(case, solution) for solution in solutions]
-    evaluation, other = evaluations[own], evaluations[1 - own]
+    evaluation = _evaluation(case, solutions[own], raw_maximum(solutions[own]))
+    other = _evaluation(case, solutions[1 - own], NOWHERE, evaluation)
     cells = cell_errors(posed[own], evaluation, case.solver.tolerance)
     if evaluation is None or other is None:
         return Solved(mesh, solutions[own], None, None, None, {})
@@ -104,9 +106,18 @@ def solved(case: Case, mesh: TaggedMesh, first: Solution, earlier: list[Level]) 
     return Solved(mesh, solutions[own], evaluation, other.metrics, cells, metrics)
 
 
-def _evaluation(case: Case, solution: Solution) -> Evaluation | None:
-    largest, forces, tip = raw_maximum(solution), material_forces(solution), tip_flux(case, solution)
-    return Evaluation.of(case, solution, largest, forces, tip) if solution.problem.mesh.arrays is not None else None
+def _evaluation(
+    case: Case, solution: Solution, largest: tuple[float, NDArray[np.float64], float], same: Evaluation | None = None
+) -> Evaluation | None:
+    """The surface flux and the sharp edges on rank 0, None elsewhere; ``same`` is of the same mesh.  Collective."""
+    tip, comm, study, evaluation = tip_flux(case, solution), solution.problem.mesh.comm, None, None
+    if solution.problem.mesh.arrays is not None:
+        evaluation = Evaluation.of(case, solution, largest, tip)
+        study = same.edges if same is not None else evaluation.traced_edges()
+    forces = material_forces(solution) if comm.bcast(study is not None and study.any_cracks) else None
+    if evaluation is None or study is None:
+        return None
+    return replace(evaluation, edges=replace(study, forces=forces))
 
 
 def driven(case: Case, solution: Solution) -> Solution:
@@ -117,7 +128,7 @@ def driven(case: Case, solution: Solution) -> Solution:
     comm = solution.problem.mesh.comm
     factor = None
     if solution.problem.mesh.arrays is not None:
-        evaluation = Evaluation.of(case, solution, (0.0, np.zeros(3), 0.0))
+        evaluation = Evaluation.of(case, solution, NOWHERE)
         factor = drive.through(evaluation.cross_section) / evaluation.total_current
     return solution.scaled(comm.bcast(factor))
 

@@ -110,12 +110,19 @@ class ConductionProblem:
         function.x.array[unknowns] = values[body]
         return function
 
-    def pieces(self, name: str, space: Any = None) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    def pieces(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         """Unknowns on a floating surface, the body of each, and the number of bodies; an electrode is one."""
+        facets, piece, count = self._bodies(name)
+        return *unknowns_by_piece(self.space, facets, piece), count
+
+    def facet_pieces(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+        """The same with the facets themselves as unknowns."""
+        facets, piece, count = self._bodies(name)
+        return *_by_piece(self.mesh.mesh.topology.index_map(2), facets[:, None], piece), count
+
+    def _bodies(self, name: str) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
         facets, piece, count = self.mesh.bodies(name)
-        if name in self.imposed:
-            piece, count = np.zeros_like(piece), 1
-        return *unknowns_by_piece(space if space is not None else self.space, facets, piece), count
+        return (facets, np.zeros_like(piece), 1) if name in self.imposed else (facets, piece, count)
 
     def bulk(self, phi: Any, v: Any) -> Any:
         """∫ σ∇φ·∇v dx."""
@@ -281,9 +288,15 @@ def unknowns_by_piece(
     cells = to_cell.array[to_cell.offsets[facets]]
     corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
     closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
-    on = np.take_along_axis(dofmap.list[cells], closure[corner], axis=1)
+    return _by_piece(dofmap.index_map, np.take_along_axis(dofmap.list[cells], closure[corner], axis=1), piece)
+
+
+def _by_piece(
+    index_map: Any, on: NDArray[np.int32], piece: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Local unknowns among those ``on`` (n, k) each facet, and the piece of each."""
     # A rank may own an unknown without having any facet that it lies on.
-    total, count = (dolfinx.la.vector(dofmap.index_map, 1) for _ in range(2))
+    total, count = (dolfinx.la.vector(index_map, 1) for _ in range(2))
     for vector, values in ((total, piece + 1), (count, np.ones(len(piece)))):
         vector.array[:] = 0.0
         np.add.at(vector.array, on.ravel(), np.repeat(values, on.shape[1]))

@@ -36,7 +36,7 @@ class EdgeStudy:
     arrays: MeshArrays
     edges: tuple[SharpEdge, ...]
     resistive: bool  # all of the lithium is behind an interfacial resistance
-    forces: NDArray[np.float64]
+    forces: NDArray[np.float64] | None  # on the vertices of the mesh, (n, 3), W/m; needed for the intensity only
     conductivity: NDArray[np.float64]
 
     @classmethod
@@ -44,14 +44,13 @@ class EdgeStudy:
         cls,
         solution: Solution,
         lithium: tuple[str, ...],
-        forces: NDArray[np.float64],
         conductivity: NDArray[np.float64],
         given: tuple[NDArray[np.float64], ...] = (),
     ) -> EdgeStudy:
         """Trace the edges; on rank 0.
 
-        ``forces`` (n, 3), W/m, are the material forces of the vertices, ``conductivity`` (3, 3), S/m; ``given`` are
-        polylines (p, 3), m, along which the edges run, if they are not to be found.
+        ``conductivity`` (3, 3), S/m; ``given`` are polylines (p, 3), m, along which the edges run, if they are not to
+        be found.
         """
         problem, arrays = solution.problem, solution.problem.mesh.arrays
         assert arrays is not None
@@ -60,11 +59,18 @@ class EdgeStudy:
         blocked = tuple(name for name in arrays.names if name not in problem.fixed)
         lines = tuple(line / arrays.unit for line in given)
         edges = tuple(sharp_edges(arrays, fixed, blocked, lines)) if fixed else ()
-        return cls(arrays, edges, not fixed, forces, conductivity)
+        return cls(arrays, edges, not fixed, None, conductivity)
+
+    @property
+    def any_cracks(self) -> bool:
+        """Whether some of them have an intensity."""
+        return any(edge.is_crack for edge in self.edges)
 
     @cached_property
     def intensity(self) -> EdgeIntensity | None:
         """Edge flux intensity at stations along the crack edges; None if there are none."""
+        if self.forces is None:
+            return None
         return edge_intensity(self.arrays, self.edges, self.forces, self.conductivity)
 
     def blurred_area(self, names: tuple[str, ...]) -> tuple[float, float]:
@@ -124,7 +130,7 @@ def intensity_figures(study: EdgeStudy | None, tip_radius: float | None, uniform
 def _why_not(study: EdgeStudy | None) -> str:
     """Why there is no edge flux intensity."""
     if study is None:
-        return "the material forces were not computed"
+        return "the sharp edges were not looked for"
     if study.resistive:
         return "the lithium is behind an interfacial resistance, which takes away the singularity of its edges"
     if not study.edges:

@@ -282,25 +282,31 @@ class _Electrolyte:
     arrays: MeshArrays
 
     @cached_property
-    def _cells(self) -> tuple[cKDTree, Floats, Floats]:
-        corners = self.arrays.points[self.arrays.cells[:, :4]]
-        volume = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / 6
+    def _cells(self) -> tuple[Floats, Floats, Floats]:
+        a, b, c, d = (self.arrays.points[corners] for corners in self.arrays.cells[:, :4].T)
+        volume = np.abs(np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a)) / 6
         box = np.stack([self.arrays.points.min(axis=0), self.arrays.points.max(axis=0)])
-        return cKDTree(corners.mean(axis=1)), volume, box
+        return (a + b + c + d) / 4, volume, box
 
     def opens(self, edge: SharpEdge) -> bool:
         """Whether the electrolyte opens widely round an edge, seen from some mesh edges away."""
-        tree, volume, box = self._cells
+        middle, volume, box = self._cells
         steps = edge.steps(self.arrays.points)
         radius = STEP_BACK * float(steps.mean())
         pick = np.unique(np.linspace(0, len(edge.vertices) - 1, LONG).astype(int))
+        centres = self.arrays.points[edge.vertices[pick]]
+        low, high = centres.min(axis=0) - radius, centres.max(axis=0) + radius
+        near = np.ones(len(middle), dtype=bool)
+        for axis in range(3):
+            near &= (middle[:, axis] >= low[axis]) & (middle[:, axis] <= high[axis])
+        middle, volume = middle[near], volume[near]
         grid = np.linspace(-1, 1, 11)
         ball = np.stack(np.meshgrid(grid, grid, grid), axis=-1).reshape(-1, 3)
         ball = ball[(ball**2).sum(axis=1) <= 1] * radius
         share = []
-        for centre in self.arrays.points[edge.vertices[pick]]:
+        for centre in centres:
             # The side walls are mirrors: only the part of the ball between them counts.
             between = (((centre + ball)[:, :2] >= box[0, :2]) & ((centre + ball)[:, :2] <= box[1, :2])).all(axis=1)
-            filled = volume[tree.query_ball_point(centre, radius)].sum()
+            filled = volume[((middle - centre) ** 2).sum(axis=1) <= radius**2].sum()
             share.append(filled / (between.mean() * 4 / 3 * np.pi * radius**3))
         return bool(2 * np.pi * np.mean(share) > SEEN)

@@ -1,6 +1,6 @@
-"""The compiled kernels of ``kernels.c``: built once for a machine, kept in the user's cache, called with NumPy arrays.
+"""The compiled kernels of ``kernels.c`` and ``recovery.c``: built once for a machine, kept in the user's cache.
 
-The C compiler is the one that the variational forms need anyway.
+They are called with NumPy arrays.  The C compiler is the one that the variational forms need anyway.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from fem_spall.errors import SetupError
 
 __all__ = ["LANES", "Kernels", "cache_folder", "compiler", "kernels"]
 
+#: What they are compiled from, together.
+SOURCES = ("kernels.c", "recovery.c")
 #: Cells of one batch, W in ``kernels.c``.
 LANES = 8
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared")
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
-#: b of bytes.
+#: l of int64, b of bytes.
 SIGNATURES = {
     "stiffness": "inrrr",
     "stored": "innrrr",
@@ -53,6 +55,11 @@ SIGNATURES = {
     "fill": "innrnnnr",
     "times": "innnrRRrr",
     "polish": "innnrRRrrrrr",
+    "outflow": "iinddnndd",
+    "imbalance": "inddidd",
+    "defects": "innndidddd",
+    "defect_products": "idnndidddddd",
+    "ball_sums": "idildddDDd",
 }
 SECONDS = 120
 
@@ -76,7 +83,7 @@ class Kernels:
     def __init__(self, real: Literal["double", "float"]) -> None:
         number, dtype = (ctypes.c_double, "float64") if real == "double" else (ctypes.c_float, "float32")
         self._scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
-        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
+        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "l": "int64", "b": "uint8"}
         self._library = ctypes.CDLL(str(_built(real)))
         for name in ("advance", "dot", "energy", "corner_energy"):
             getattr(self._library, name).restype = ctypes.c_double
@@ -108,17 +115,18 @@ def kernels(real: Literal["double", "float"]) -> Kernels:
 
 def _built(real: str) -> Path:
     """The shared library, whose name says from what, by what and for which processor it was made."""
-    source = Path(__file__).with_name("kernels.c")
+    sources = [Path(__file__).with_name(name) for name in SOURCES]
     command = compiler()
     if command is None:
         raise SetupError(10, "compiler", "no C compiler found", "install one (Debian: apt-get install gcc libc6-dev)")
-    made_of = "\n".join([source.read_text(), *FLAGS, real, command, _version(command), _processor()])
+    texts = (source.read_text() for source in sources)
+    made_of = "\n".join([*texts, *FLAGS, real, command, _version(command), _processor()])
     library = cache_folder("kernels") / f"{real}-{hashlib.sha256(made_of.encode()).hexdigest()[:24]}.so"
     if library.exists():
         return library
     with tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent, ignore_cleanup_errors=True) as aside:
         made = Path(aside) / library.name
-        flags = [*FLAGS, f"-DREAL={real}", str(source), "-o", str(made), "-lm"]
+        flags = [*FLAGS, f"-DREAL={real}", *map(str, sources), "-o", str(made), "-lm"]
         said = None
         try:
             done = subprocess.run(
@@ -130,7 +138,7 @@ def _built(real: str) -> Path:
             said = type(error).__name__
         if said is not None:
             raise SetupError(
-                11, "compiler", f"{command} must compile {source.name}; it said {said[:160]}",
+                11, "compiler", f"{command} must compile {' and '.join(SOURCES)}; it said {said[:160]}",
                 "fem-spall doctor checks it; CC names another one",
             )  # fmt: skip
         made.replace(library)  # in one step: whoever comes at the same time finds all of it or nothing

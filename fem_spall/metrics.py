@@ -23,7 +23,7 @@ from fem_spall.solve import Solution
 from fem_spall.surface_flux import RESOLVED, BallMean, LithiumFlux, lithium_flux
 from fem_spall.tip_flux import TipFlux
 
-__all__ = ["Evaluation", "Metric", "distribution_table", "evaluate", "length_name"]
+__all__ = ["FIGURES", "OTHERS", "Evaluation", "Metric", "distribution_table", "evaluate", "length_name"]
 
 
 #: A ball mean is withheld where a place that is not resolved has a rough mean this much larger.
@@ -39,8 +39,8 @@ class Evaluation:
     flux: LithiumFlux
     currents: dict[str, tuple[float, float, float]]  # by mesh surface: value, least, most
     raw_maximum: tuple[float, NDArray[np.float64], float]  # max |E|, place, local size
-    forces: NDArray[np.float64] | None = None  # material force on each vertex, W/m
     tip: TipFlux | None = None  # None without lithium cracks
+    edges: EdgeStudy | None = None  # sharp edges of the plating lithium, if they were looked for
 
     @classmethod
     def of(
@@ -48,12 +48,11 @@ class Evaluation:
         case: Case,
         solution: Solution,
         raw_maximum: tuple[float, NDArray[np.float64], float],
-        forces: NDArray[np.float64] | None = None,
         tip: TipFlux | None = None,
     ) -> Evaluation:
         """Evaluate the surface flux of a solution."""
         flux, currents = lithium_flux(solution)
-        return cls(case, solution, flux, currents, raw_maximum, forces, tip)
+        return cls(case, solution, flux, currents, raw_maximum, tip)
 
     @property
     def plating_names(self) -> tuple[str, ...]:
@@ -135,14 +134,11 @@ class Evaluation:
             result["total"] = result.get("total", 0.0) - value / self.total_current
         return result
 
-    @cached_property
-    def edges(self) -> EdgeStudy | None:
-        """Sharp edges of the plating lithium; None where the material forces were not computed."""
-        if self.forces is None:
-            return None
+    def traced_edges(self) -> EdgeStudy:
+        """Sharp edges of the plating lithium, without the material forces: they are those of the mesh."""
         given = tuple(np.array(line) for line in self.case.metrics.edges)
         tensor = self.case.electrolyte.conductivity.tensor()
-        return EdgeStudy.of(self.solution, self.plating_names, self.forces, tensor, given)
+        return EdgeStudy.of(self.solution, self.plating_names, tensor, given)
 
     @property
     def cross_section(self) -> float:
@@ -414,22 +410,17 @@ def _edges(e: Evaluation) -> Iterator[Metric]:
     yield from intensity_figures(e.edges, e.case.metrics.tip_radius, e.case.electrolyte.conductivity.uniform)
 
 
-FIGURES: tuple[Callable[[Evaluation], Iterator[Metric]], ...] = (
-    _cell,
-    _crack,
-    _moment,
-    _regions,
-    _tip,
-    _point,
-    _edges,
-    _distribution,
-    _raw,
-)
+type Figures = tuple[Callable[[Evaluation], Iterator[Metric]], ...]
+
+#: Those that follow from linear goals, or are point values, and those that do not.
+LINEAR: Figures = (_cell, _crack, _moment, _regions, _tip, _point)
+OTHERS: Figures = (_edges, _distribution, _raw)
+FIGURES: Figures = (*LINEAR, *OTHERS)
 
 
-def evaluate(e: Evaluation) -> dict[str, Metric]:
-    """All figures of a solution by name."""
-    return {metric.name: metric for figure in FIGURES for metric in figure(e)}
+def evaluate(e: Evaluation, figures: Figures = FIGURES) -> dict[str, Metric]:
+    """Figures of a solution by name, all or some."""
+    return {metric.name: metric for figure in figures for metric in figure(e)}
 
 
 def distribution_table(e: Evaluation) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 Their matrix is never made: that of a cell is nine times its matrix of degree 1, six numbers.  The functions of degree 1
 are among them and have the same energy there, so the multigrid of degree 1 that the potential itself was solved with
-is the coarse level (:class:`fem_spall.matrix_free.TwoLevel`).
+is the coarse level (:class:`fem_spall.matrix_free.TwoLevel`).  Unknowns are the facets of the mesh in its own numbers.
 
 Source: S. C. Brenner, Two-level additive Schwarz preconditioners for nonconforming finite element methods, Math. Comp.
 65 (1996) 897.
@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.errors import SolveError
-from fem_spall.fenics import basix, compile_form, dolfinx, ufl
+from fem_spall.fenics import dolfinx
+from fem_spall.floating import Body, Elimination
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import TwoLevel
-from fem_spall.system import System, elimination_of
+from fem_spall.system import System
+from fem_spall.wall_points import opposite_corners
 
 __all__ = ["Nonconforming"]
 
@@ -29,21 +31,18 @@ TOLERANCE = 1e-8
 MOST_ITERATIONS = 500
 #: Degree of the smoothing polynomial; 2, 3, 4, 6 took 25, 19, 15, 11 iterations and 0.51, 0.47, 0.44, 0.42 s.
 SMOOTHING = 4
-#: Vertices of the facet opposite each vertex.
-OPPOSITE = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
-
 type Floats = NDArray[np.float64]
 
 
 class _Stiffness:
     """A in y = Aw: ∫ σ∇u·∇v dx by cell, and ∮ β v ds by facet on surfaces with a resistance."""
 
-    def __init__(self, linear: System, space: Any, walls: dict[str, Floats]) -> None:
-        mesh = linear.problem.mesh.mesh
-        self.map = space.dofmap.index_map
+    def __init__(self, linear: System, walls: dict[str, Floats]) -> None:
+        topology = linear.problem.mesh.mesh.topology
+        self.map = topology.index_map(2)
         self.owned = self.map.size_local
-        self.cells = mesh.topology.index_map(3).size_local
-        self.unknowns = space.dofmap.list[: self.cells]
+        self.cells = topology.index_map(3).size_local
+        self.unknowns = topology.connectivity(3, 2).array.reshape(-1, 4)[: self.cells]
         self._contact = sum(walls.values(), np.zeros(self.owned + self.map.num_ghosts)) if walls else None
         self._geometry = linear.geometry  # all as straight
 
@@ -77,46 +76,42 @@ class _Stiffness:
         result.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(result.array[: self.owned])
 
-    def outward(self, potential: Floats) -> Floats:
-        """−σ∇w·n over the facets of each cell, (cells, 4) float, of local values."""
+    def inward(self, potential: Floats) -> Floats:
+        """σ∇w·n over the facets of each cell, (cells, 4) float, of local values."""
         result = np.empty((self.cells, 4))
         kernels("double")("facet_values", self.cells, self.unknowns, self._geometry, potential, result)
-        return -result
+        return result
 
 
 class Nonconforming:
     """−∇·(σ∇w) = r on straight-sided cells, w = 0 on ``given`` facets, those of fixed potential.
 
-    Isolated bodies are merged as in the problem itself, so that no net flux enters any.
+    Isolated bodies are merged as in the problem itself, so that no net flux enters any.  ``walls`` has ∫ β ds by local
+    facet for each surface with a resistance.
     """
 
-    def __init__(self, system: System, given: NDArray[np.int32]) -> None:
-        problem, mesh = system.problem, system.problem.mesh.mesh
+    def __init__(self, system: System, given: NDArray[np.int32], walls: dict[str, Floats]) -> None:
+        problem = system.problem
         linear = system.coarse if system.coarse is not None else system
-        self.space = space = dolfinx.fem.functionspace(mesh, basix.ufl.element("CR", "tetrahedron", 1))
-        flags = dolfinx.la.vector(space.dofmap.index_map, 1)  # a rank may not see that its facet is part of a sheet
-        flags.array[dolfinx.fem.locate_dofs_topological(space, 2, given)] = 1.0
+        self._stiffness = a = _Stiffness(linear, walls)
+        flags = a.vector()  # a rank may not see that its facet is part of a sheet
+        flags.array[given] = 1.0
         flags.scatter_reverse(dolfinx.la.InsertMode.add)
         flags.scatter_forward()
         self.free = flags.array == 0
         fixed = np.nonzero(~self.free)[0].astype(np.int32)
-        test, one = ufl.TestFunction(space), dolfinx.fem.Constant(mesh, 1.0)
-        walls = {
-            name: dolfinx.fem.assemble_vector(compile_form(problem.contact_term(name, one, test))).array
-            for name in problem.contact
-        }
-        self._stiffness = _Stiffness(linear, space, walls)
         parents = np.zeros((len(self.free), 3), dtype=np.int32)
-        parents[space.dofmap.list] = linear.problem.space.dofmap.list[:, OPPOSITE]
-        own = fixed[fixed < self._stiffness.owned]
-        elimination = elimination_of(problem, space, fixed)
-        owned = {name: wall[: self._stiffness.owned] for name, wall in walls.items()}
-        self._solver = TwoLevel(self._stiffness, own, linear.below(parents), elimination, owned, SMOOTHING)
+        parents[a.unknowns] = linear.problem.space.dofmap.list[: a.cells, opposite_corners]
+        bodies = [Body(name, *problem.facet_pieces(name), name in problem.fixed) for name in problem.floating]
+        elimination = Elimination(a.map, bodies, fixed) if bodies else None
+        owned = {name: wall[: a.owned] for name, wall in walls.items()}
+        own = fixed[fixed < a.owned]
+        self._solver = TwoLevel(a, own, linear.below(parents), elimination, owned, SMOOTHING)
 
     def solve(self, source: Floats, into: Floats | float) -> Floats:
         """Flux out of each cell through its facets, (cells, 4) float, that has the ``source`` (cells,) in each.
 
-        Through the walls of merged bodies it takes back what goes ``into`` them, by local unknown; collective.
+        Through the walls of merged bodies it takes back what goes ``into`` them, by local facet; collective.
 
         Raises
         ------
@@ -125,7 +120,8 @@ class Nonconforming:
         """
         a, load = self._stiffness, self._stiffness.vector()
         load.array[:] = into
-        np.add.at(load.array, a.unknowns.ravel(), np.repeat(source / 4, 4))
+        for own in a.unknowns.T:
+            load.array[:] += np.bincount(own, source / 4, minlength=len(load.array))
         load.scatter_reverse(dolfinx.la.InsertMode.add)
         load.array[~self.free] = 0.0
         found, iterations = self._solver.solve(load.array[: a.owned], None, TOLERANCE, MOST_ITERATIONS)
@@ -136,4 +132,5 @@ class Nonconforming:
             )  # fmt: skip
         load.array[: a.owned] = found
         load.scatter_forward()
-        return source[:, None] / 4 + a.outward(load.array)
+        through = a.inward(load.array)
+        return np.subtract(source[:, None] / 4, through, out=through)

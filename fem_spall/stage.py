@@ -25,6 +25,7 @@ from fem_spall.errors import MeshingError, SolveError, SpallError
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.filling import filling_series, filling_table
 from fem_spall.leaking import Growth, leakage
+from fem_spall.memory import give_back, peak, resident
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.focus import Focus
 from fem_spall.mesh.tagged import TaggedMesh, distribute
@@ -72,18 +73,18 @@ def solve_stage(
     """
     watch = _Watch()
     progress.stage("mesh intake", f"{len(arrays.cells):,} cells" if arrays is not None else "")
-    meshes = [distribute(arrays, comm)]
+    meshes = [watch.distribute(arrays, comm)]
     del arrays  # its cells, as the caller keeps none
     watch.split("intake")
     progress.stage("solve", f"degree {case.solver.degree}")
     foci: list[Focus] = []
-    first, places = _resolve_lengths(case, meshes, foci, progress)
+    first, places = _resolve_lengths(case, meshes, foci, progress, watch)
     states = [solved(case, meshes.pop(), first, [])]
     del first
     watch.split("solve")
     accuracy = None
     if case.accuracy is not None:
-        accuracy = _adapt(case, case.accuracy, states, foci, progress)
+        accuracy = _adapt(case, case.accuracy, states, foci, progress, watch)
     state = states.pop()
     if state.mesh.arrays is not None and (places or (accuracy is not None and len(accuracy["levels"]) > 1)):
         write_mesh(state.mesh.arrays.whole(), folder)
@@ -102,39 +103,61 @@ def solve_stage(
         progress.stage("fields")
         _write_fields(case, state, folder)
     watch.split("fields")
-    peaks = comm.gather(watch.peaks)
-    if state.evaluation is None or record is None or peaks is None:
+    memory = watch.memory(comm, state.solution.report.dofs)
+    if state.evaluation is None or record is None or memory is None:
         return None
     for name, text in (_tables(state.evaluation) | more.tables()).items():
         (folder / "figures").mkdir(exist_ok=True)
         atomic_text(folder / "figures" / f"{name}.csv", text)
     record["seconds"] = watch.seconds
-    by_part = {name: sum(peak[name] for peak in peaks) for name in watch.peaks}
-    whole, unknowns = by_part["fields"], record["mesh"]["dofs"]
-    record["memory"] = {"solve_peak_bytes": whole, "bytes_per_unknown": whole / unknowns, "peak_bytes_after": by_part}
-    record["solve"]["bytes_per_unknown"] = whole / unknowns
+    record["memory"] = memory
+    record["solve"]["bytes_per_unknown"] = memory["bytes_per_unknown"]
     return record
 
 
 class _Watch:
-    """Seconds of each part of the stage, and the peak of the process's resident memory at its end, bytes."""
+    """Seconds of each part of the stage; memory of the process, bytes: peaks up to the end of each part, what it held.
+
+    ``held`` is that with the last mesh and nothing of its solution.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.peaks: dict[str, int] = {}
+        self.held = 0
         self._since = time.perf_counter()
 
     def split(self, name: str) -> None:
         """A part ends and the next begins."""
         now = time.perf_counter()
         self.seconds[name], self._since = now - self._since, now
-        self.peaks[name] = _peak()
+        self.peaks[name] = peak()
 
+    def distribute(self, arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
+        """The mesh on all ranks, after which memory is held."""
+        mesh = distribute(arrays, comm)
+        give_back()
+        self.held = resident()
+        return mesh
 
-def _peak() -> int:
-    """Peak resident memory of this process, bytes; ``ru_maxrss`` also knows of the process it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    def memory(self, comm: Any, unknowns: int) -> dict[str, Any] | None:
+        """The entry ``memory`` of the record on rank 0, all ranks together; collective."""
+        every = comm.gather((self.peaks, self.held))
+        if every is None:
+            return None
+        by_part = {name: sum(peaks[name] for peaks, _ in every) for name in self.peaks}
+        whole, held = by_part["fields"], sum(held for _, held in every)
+        solving = max(by_part["solve"], by_part["adapt"]) - held
+        return {
+            "solve_peak_bytes": whole,
+            "bytes_per_unknown": whole / unknowns,
+            "held_bytes": held,
+            "solve_bytes_per_unknown": solving / unknowns,
+            "peak_bytes_after": by_part,
+            "meaning": "resident memory of the processes of this stage, interpreter and libraries included: at its "
+            "peak, the same by unknown of the last mesh, what was held before that mesh was solved on, and what the "
+            "peak of solving and refining, error bars included, has beyond it by unknown",
+        }
 
 
 @dataclass(frozen=True)
@@ -217,7 +240,7 @@ def _posed_voltage(e: Evaluation | None) -> float | None:
 
 
 def _resolve_lengths(
-    case: Case, meshes: list[TaggedMesh], foci: list[Focus], progress: Progress
+    case: Case, meshes: list[TaggedMesh], foci: list[Focus], progress: Progress, watch: _Watch
 ) -> tuple[Solution, list[dict[str, int]]]:
     """Solve with degree 1, refining at the hottest places until the mesh carries the averaging lengths, if asked to.
 
@@ -244,7 +267,7 @@ def _resolve_lengths(
             levels.append({"cells": len(finer.cells), "places": sum(len(focus.centres) for focus in foci)})
         meshes.clear()
         del mesh, solution  # before the next ones are made
-        meshes.append(distribute(finer, comm))
+        meshes.append(watch.distribute(finer, comm))
         finer = made = None
         solution = solve(formulate(case, meshes[0], 1), case.solver.tolerance)
     return solution, levels
@@ -264,7 +287,7 @@ def _foci(case: Case, solution: Solution) -> list[Focus]:
 
 
 def _adapt(
-    case: Case, accuracy: Accuracy, states: list[Solved], foci: list[Focus], progress: Progress
+    case: Case, accuracy: Accuracy, states: list[Solved], foci: list[Focus], progress: Progress, watch: _Watch
 ) -> dict[str, Any] | None:
     """Refine until the targets are met or the cells are spent; return the record of all levels on rank 0.
 
@@ -294,7 +317,7 @@ def _adapt(
         if not comm.bcast(finer is not None):
             break
         states.clear()  # before the next level is made
-        mesh = distribute(finer, comm)
+        mesh = watch.distribute(finer, comm)
         finer = made = None
         states.append(solved(case, mesh, solve(formulate(case, mesh, 1), case.solver.tolerance), history))
         del mesh

@@ -89,7 +89,7 @@ class System:
         self.stiffness = None
         if self.coarse is not None:
             self.stiffness = Stiffness(problem, self.coarse.geometry if self.coarse._straight else None)
-        self.elimination = elimination_of(problem, space, self.fixed)
+        self.elimination = _elimination(problem, self.fixed)
 
     @cached_property
     def _walls(self) -> dict[str, Floats]:
@@ -398,12 +398,7 @@ class System:
         return result
 
 
-def elimination_of(problem: ConductionProblem, space: Any, fixed: NDArray[np.int32]) -> Elimination | None:
-    """How the unknowns of a space on the problem's mesh are merged for isolated bodies; None if there are none."""
-    if not problem.floating:
-        return None
-    bodies = []
-    for name in problem.floating:
-        unknowns, body, count = problem.pieces(name, space)
-        bodies.append(Body(name, unknowns, body, count, name in problem.fixed))
-    return Elimination(space.dofmap.index_map, bodies, fixed)
+def _elimination(problem: ConductionProblem, fixed: NDArray[np.int32]) -> Elimination | None:
+    """How the unknowns are merged for isolated bodies; None if there are none."""
+    bodies = [Body(name, *problem.pieces(name), name in problem.fixed) for name in problem.floating]
+    return Elimination(problem.space.dofmap.index_map, bodies, fixed) if bodies else None

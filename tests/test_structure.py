@@ -18,7 +18,7 @@ PACKAGE = ROOT / "fem_spall"
 
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
-    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
+    ("errors", "quantity", "progress", "memory", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source", "kernels", "deadline"),
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
@@ -41,7 +41,8 @@ LAYERS = (
     ("multigrid",),
     ("matrix_free",),
     ("system",),
-    ("kinetics", "nonconforming"),
+    ("kinetics", "wall_points"),
+    ("nonconforming", "bent_cells"),
     ("solve",),
     ("equilibrate", "surface_flux", "forces", "tip_flux", "power_by_part"),
     ("edges", "metric", "leaking"),
@@ -70,7 +71,9 @@ FINITE_ELEMENTS = {
     "floating",
     "matrix_free",
     "multigrid",
+    "bent_cells",
     "nonconforming",
+    "wall_points",
     "kinetics",
     "system",
     "solve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,30 +17,36 @@ from fem_spall.surface_flux import LithiumFlux
 __all__ = ["cell_fields", "raw_maximum", "write_pieces", "write_series", "write_surface", "write_volume"]
 
 MICROMETRE = 1e-6
+#: Cells whose fields are computed at a time.
+CELLS_AT_ONCE = 1 << 16
 
 
-def cell_fields(solution: Solution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Electric field E = −∇φ at the middle (c, 3) and at the four corners (c, 4, 3) of each own cell, V/m."""
-    mesh = solution.problem.mesh.mesh
+def cell_fields(solution: Solution, cells: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Electric field E = −∇φ at the middle (c, 3) and at the four corners (c, 4, 3) of some own cells, V/m."""
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0.25, 0.25]], dtype=float)
     expression = compile_expression(-ufl.grad(solution.phi), corners)
-    cells = np.arange(mesh.topology.index_map(3).size_local, dtype=np.int32)
-    values = expression.eval(mesh, cells).reshape(len(cells), 5, 3) / solution.problem.mesh.unit
+    values = expression.eval(solution.problem.mesh.mesh, cells).reshape(len(cells), 5, 3) / solution.problem.mesh.unit
     return values[:, 4], values[:, :4]
+
+
+def _parts(solution: Solution) -> Iterator[NDArray[np.int32]]:
+    """The own cells, so many at a time, at least once: forms are compiled by all ranks."""
+    count = solution.problem.mesh.mesh.topology.index_map(3).size_local
+    for first in range(0, max(count, 1), CELLS_AT_ONCE):
+        yield np.arange(first, min(first + CELLS_AT_ONCE, count), dtype=np.int32)
 
 
 def raw_maximum(solution: Solution) -> tuple[float, NDArray[np.float64], float]:
     """Largest |E| at a corner of a cell, V/m, where, (3,) m, and the mean edge of that cell, m; on all ranks."""
     mesh, unit = solution.problem.mesh.mesh, solution.problem.mesh.unit
-    corners = cell_fields(solution)[1]
-    size = np.linalg.norm(corners, axis=2)
-    if size.size:
-        cell, corner = np.unravel_index(int(size.argmax()), size.shape)
-        nodes = mesh.geometry.x[mesh.geometry.dofmaps[0][int(cell), :4]] * unit
-        pairs = nodes[[0, 0, 0, 1, 1, 2]] - nodes[[1, 2, 3, 2, 3, 3]]
-        local = (float(size.max()), tuple(nodes[int(corner)].tolist()), float(np.linalg.norm(pairs, axis=1).mean()))
-    else:
-        local = (-1.0, (0.0, 0.0, 0.0), 0.0)
+    local = (-1.0, (0.0, 0.0, 0.0), 0.0)
+    for cells in _parts(solution):
+        size = np.linalg.norm(cell_fields(solution, cells)[1], axis=2)
+        if size.max(initial=-1.0) > local[0]:
+            cell, corner = np.unravel_index(int(size.argmax()), size.shape)
+            nodes = mesh.geometry.x[mesh.geometry.dofmaps[0][int(cells[cell]), :4]] * unit
+            pairs = nodes[[0, 0, 0, 1, 1, 2]] - nodes[[1, 2, 3, 2, 3, 3]]
+            local = float(size.max()), tuple(nodes[int(corner)].tolist()), float(np.linalg.norm(pairs, axis=1).mean())
     best = max(mesh.comm.allgather(local))
     return best[0], np.array(best[1]), best[2]
 
@@ -92,7 +99,7 @@ def write_series(path: Path, steps: list[tuple[float, list[Path]]]) -> Path:
 def _volume_data(solution: Solution, reference: float, offset: float) -> tuple[Arrays, Arrays]:
     """Point and cell data of the volume by name."""
     problem = solution.problem
-    field = cell_fields(solution)[0]
+    field = np.concatenate([cell_fields(solution, cells)[0].copy() for cells in _parts(solution)])
     density = np.einsum("cij,cj->ci", problem.by_cell, field) * problem.reference_conductivity
     cells = {
         "electric_field_V_m": field.astype(np.float32),

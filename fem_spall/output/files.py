@@ -38,10 +38,10 @@ def atomic(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def atomic_bytes(path: Path, content: bytes) -> Path:
-    """Write bytes to a file, completely or not at all."""
-    with atomic(path) as aside:
-        aside.write_bytes(content)
+def atomic_bytes(path: Path, *content: bytes) -> Path:
+    """Write bytes to a file, one piece after the other, completely or not at all."""
+    with atomic(path) as aside, aside.open("wb") as stream:
+        stream.writelines(content)
     return path
 
 

@@ -23,13 +23,16 @@ type Arrays = Mapping[str, NDArray[np.generic]]
 
 _NAMES = {"float64": "Float64", "float32": "Float32", "int64": "Int64", "int32": "Int32", "uint8": "UInt8"}
 _BLOCK = 1 << 18
+#: Arrays whose first block keeps more than this share of its bytes are stored as they are: the noise of mantissas.
+_WORTH = 0.85
 
 
 class _Appended:
     """Collects arrays; gives each its element in the header and its offset in the data."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.parts: list[bytes] = []
+        self._size = 0
 
     def array(self, name: str, values: NDArray[np.generic]) -> str:
         """Element of a numeric array, (n,) or (n, components)."""
@@ -42,12 +45,15 @@ class _Appended:
         return self._element("String", name, raw, f' NumberOfTuples="{len(values)}"')
 
     def _element(self, kind: str, name: str, values: NDArray[np.generic], more: str) -> str:
-        offset = len(self.data)
-        raw = np.ascontiguousarray(values).tobytes()
-        blocks = [zlib.compress(raw[i : i + _BLOCK], 4) for i in range(0, len(raw), _BLOCK)]
+        offset = self._size
+        raw = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else memoryview(b"")
+        level = 1 if len(zlib.compress(raw[:_BLOCK], 1)) < _WORTH * len(raw[:_BLOCK]) else 0
+        blocks = [zlib.compress(raw[i : i + _BLOCK], level) for i in range(0, len(raw), _BLOCK)]
         last = len(raw) % _BLOCK
         head = np.array([len(blocks), _BLOCK, last, *map(len, blocks)], dtype="<u8")
-        self.data += head.tobytes() + b"".join(blocks)
+        own = [head.tobytes(), *blocks]
+        self.parts += own
+        self._size += sum(map(len, own))
         return f'<DataArray type="{kind}" Name={quoteattr(name)}{more} format="appended" offset="{offset}"/>\n'
 
 
@@ -123,4 +129,4 @@ def _write(path: Path, kind: str, fields: str, piece: str, body: _Appended) -> P
         f'<?xml version="1.0"?>\n<VTKFile type="{kind}" version="1.0" byte_order="LittleEndian" header_type="UInt64" '
         f'compressor="vtkZLibDataCompressor">\n<{kind}>\n{fields}{piece}</{kind}>\n<AppendedData encoding="raw">\n_'
     )
-    return atomic_bytes(path, header.encode() + bytes(body.data) + b"\n</AppendedData>\n</VTKFile>\n")
+    return atomic_bytes(path, header.encode(), *body.parts, b"\n</AppendedData>\n</VTKFile>\n")

@@ -332,7 +332,7 @@ def test_figures_of_a_crack_edge() -> None:
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (lambda: None, "the material forces were not computed"),
+        (lambda: None, "the sharp edges were not looked for"),
         (lambda: study(standing(), resistive=True), "behind an interfacial resistance"),
         (lambda: study(box((2, 2, 2), (1.0, 1.0, 1.0)), "+z"), "has no sharp edge"),
         (lambda: study(notched(10), "+z", "trench"), r"the sharpest here has 270°, where j goes as s\^\(-0.33\)"),

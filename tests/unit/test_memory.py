@@ -76,6 +76,9 @@ def test_a_run_keeps_neither_arrays_nor_replaced_levels(tmp_path: Path, monkeypa
     assert [level["cells"] for level in record["accuracy"]["levels"]] == [4 * 3 * 4 * 6, 4 * 4 * 5 * 6]
     after = record["memory"]["peak_bytes_after"]
     assert 0 < after["intake"] <= after["solve"] <= after["fields"] == record["memory"]["solve_peak_bytes"]
+    assert 0 < record["memory"]["held_bytes"] <= after["adapt"]
+    beyond = after["adapt"] - record["memory"]["held_bytes"]
+    assert record["memory"]["solve_bytes_per_unknown"] == beyond / record["mesh"]["dofs"]
 
 
 def test_functionals_are_summed_over_parts(monkeypatch: pytest.MonkeyPatch) -> None:

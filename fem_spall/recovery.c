@@ -1,0 +1,191 @@
+/* What follows from a potential on tetrahedra, in double precision: conserving fluxes, material forces, sums in balls.
+
+   The flux s of a straight-sided cell is linear and given by what flows out through its facets: t(f, v) is the area of
+   facet f (opposite vertex f) times s.n at its vertex v, n outward, and the mean over its three vertices what flows out.
+   At a vertex the four t(f, v) add up to zero, with f = v for the component along the missing facet, so that three of
+   them, f = 1, 2, 3, are kept: (3, 4) numbers a cell.  ``geometry`` is that of kernels.c, (batches, 6, W), zero where a
+   cell is curved.  ``numbers`` (cells, 4) name the vertices, alike in all cells; the three values of a facet are in
+   their order. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define W 8 /* as in kernels.c */
+
+/* Place of vertex v among the three of facet f. */
+static inline int place(const int32_t *number, int f, int v)
+{
+    int below = 0;
+    for (int w = 0; w < 4; w++) below += w != f && number[w] < number[v];
+    return below;
+}
+
+/* Gradients by reference coordinate at the four vertices, of degree 2 (ten values) or 1 (four). */
+static inline void slopes(int64_t k, const int32_t *at, const double *x, double g[3][4])
+{
+    static const int edge[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
+    for (int i = 1; i < 4; i++)
+        for (int v = 0; v < 4; v++)
+            if (k == 4)
+                g[i - 1][v] = x[at[i]] - x[at[0]];
+            else if (v == 0)
+                g[i - 1][v] = 4 * x[at[edge[0][i]]] - x[at[i]] - 3 * x[at[0]];
+            else if (v == i)
+                g[i - 1][v] = 3 * x[at[i]] - 4 * x[at[edge[0][i]]] + x[at[0]];
+            else
+                g[i - 1][v] = 4 * (x[at[edge[i][v]]] - x[at[edge[0][v]]]) - x[at[i]] + x[at[0]];
+}
+
+static const int upper[3][3] = {{0, 1, 2}, {1, 3, 4}, {2, 4, 5}};
+
+/* Adds t of -sigma grad u to ``jump`` (facets, 3); what flows out of each cell goes to ``total``. */
+void outflow(int64_t cells, int64_t k, const int32_t *unknowns, const double *geometry, const double *x,
+             const int32_t *numbers, const int32_t *facets, double *restrict jump, double *restrict total)
+{
+    for (int64_t c = 0; c < cells; c++) {
+        const double *entry = geometry + c / W * 6 * W + c % W;
+        double g[3][4], t[4][4] = {{0}}, sum = 0;
+        slopes(k, unknowns + k * c, x, g);
+        for (int i = 0; i < 3; i++)
+            for (int v = 0; v < 4; v++) {
+                for (int j = 0; j < 3; j++) t[i + 1][v] += 60 * entry[W * upper[i][j]] * g[j][v];
+                t[0][v] -= t[i + 1][v];
+            }
+        for (int f = 0; f < 4; f++)
+            for (int v = 0; v < 4; v++)
+                if (v != f) {
+                    jump[3 * (int64_t)facets[4 * c + f] + place(numbers + 4 * c, f, v)] += t[f][v];
+                    sum += t[f][v];
+                }
+        total[c] = sum / 3;
+    }
+}
+
+/* Share of the jump of a facet, the sum of what flows out on both sides, that the mean of both takes from one of them:
+   sides count by ``weight``, of all cells if ``step`` is 0, of each if it is 1; ``inverse`` is one over the sum of both,
+   0 where nothing flows on the mean and negative where each side keeps its own. */
+static inline double share(double weight, double inverse) { return inverse < 0 ? 0 : 1 - weight * inverse; }
+
+/* What flows out of each cell with the mean of both sides, less than its own flux: added to ``total``. */
+void imbalance(int64_t cells, const int32_t *facets, const double *jump, const double *weight, int64_t step,
+               const double *inverse, double *restrict total)
+{
+    for (int64_t c = 0; c < cells; c++)
+        for (int f = 0; f < 4; f++) {
+            const int32_t facet = facets[4 * c + f];
+            const double *j = jump + 3 * (int64_t)facet;
+            total[c] -= share(weight[step * c], inverse[facet]) * (j[0] + j[1] + j[2]) / 3;
+        }
+}
+
+/* The numbers that are kept of what flows out of a cell beyond its own flux: with the mean of both sides, ``through``
+   (cells, 4) added. */
+static inline void beyond(int64_t c, const int32_t *numbers, const int32_t *facets, const double part[4],
+                          const double *jump, const double *through, double kept[3][4])
+{
+    double t[4][4];
+    for (int v = 0; v < 4; v++) {
+        t[v][v] = 0;
+        for (int f = 0; f < 4; f++)
+            if (f != v) {
+                const int64_t at = 3 * (int64_t)facets[4 * c + f] + place(numbers + 4 * c, f, v);
+                t[f][v] = through[4 * c + f] - part[f] * jump[at];
+                t[v][v] -= t[f][v];
+            }
+    }
+    for (int i = 0; i < 3; i++)
+        for (int v = 0; v < 4; v++) kept[i][v] = t[i + 1][v];
+}
+
+static inline void shares(int64_t c, const int32_t *facets, const double *weight, int64_t step, const double *inverse,
+                          double part[4])
+{
+    for (int f = 0; f < 4; f++) part[f] = share(weight[step * c], inverse[facets[4 * c + f]]);
+}
+
+/* That of some cells: out (n, 3, 4). */
+void defects(int64_t n, const int32_t *which, const int32_t *numbers, const int32_t *facets, const double *weight,
+             int64_t step, const double *inverse, const double *jump, const double *through, double *restrict out)
+{
+    for (int64_t k = 0; k < n; k++) {
+        double part[4];
+        shares(which[k], facets, weight, step, inverse, part);
+        beyond(which[k], numbers, facets, part, jump, through, (double (*)[4])(out + 12 * k));
+    }
+}
+
+/* Integral of s.R s' over each straight-sided cell, R the resistivity, of two of them; zero for the others. */
+void defect_products(int64_t cells, const double *geometry, const int32_t *numbers, const int32_t *facets,
+                     const double *weight, int64_t step, const double *inverse, const double *jump,
+                     const double *through, const double *other_jump, const double *other_through,
+                     double *restrict out)
+{
+    for (int64_t c = 0; c < cells; c++) {
+        const double *e = geometry + c / W * 6 * W + c % W;
+        const double g[6] = {e[0], e[W], e[2 * W], e[3 * W], e[4 * W], e[5 * W]};
+        double part[4], one[3][4], other[3][4], m[3][3], sums[2][3] = {{0}};
+        shares(c, facets, weight, step, inverse, part);
+        beyond(c, numbers, facets, part, jump, through, one);
+        beyond(c, numbers, facets, part, other_jump, other_through, other);
+        for (int i = 0; i < 3; i++)
+            for (int v = 0; v < 4; v++) sums[0][i] += one[i][v], sums[1][i] += other[i][v];
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++) {
+                m[i][j] = sums[0][i] * sums[1][j];
+                for (int v = 0; v < 4; v++) m[i][j] += one[i][v] * other[j][v];
+            }
+        const double a = g[3] * g[5] - g[4] * g[4], b = g[2] * g[4] - g[1] * g[5], d = g[1] * g[4] - g[2] * g[3];
+        const double determinant = g[0] * a + g[1] * b + g[2] * d;
+        const double value = a * m[0][0] + (g[0] * g[5] - g[2] * g[2]) * m[1][1] + (g[0] * g[3] - g[1] * g[1]) * m[2][2]
+                           + b * (m[0][1] + m[1][0]) + d * (m[0][2] + m[2][0])
+                           + (g[1] * g[2] - g[0] * g[4]) * (m[1][2] + m[2][1]);
+        out[c] = determinant > 0 ? value / (3600 * determinant) : 0;
+    }
+}
+
+/* First of the ascending keys that is not below a wanted one. */
+static int64_t first_from(int64_t m, const int64_t *keys, int64_t wanted)
+{
+    int64_t low = 0;
+    while (low < m) {
+        const int64_t middle = (low + m) / 2;
+        if (keys[middle] < wanted)
+            low = middle + 1;
+        else
+            m = middle;
+    }
+    return low;
+}
+
+/* Number of the points (3, m) in balls of one radius about n centres (n, 3), and the sums of their two values (2, m):
+   out (n, 3).  The points are in the order of their ``keys``, the box they lie in: ((x << 20) + y << 20) + z, counted
+   from 1 in boxes of a ``width`` not below the radius from ``low`` on. */
+void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys, const double *points,
+               const double *values, const double *low, double width, double radius, double *restrict out)
+{
+    const int64_t most = (1 << 20) - 2;
+    const double *px = points, *py = points + m, *pz = points + 2 * m, *first = values, *second = values + m;
+    for (int64_t i = 0; i < n; i++, centres += 3) {
+        const double cx = centres[0], cy = centres[1], cz = centres[2];
+        int64_t box[3];
+        double count = 0, one = 0, two = 0;
+        for (int d = 0; d < 3; d++) {
+            const double at = floor((centres[d] - low[d]) / width) + 1;
+            box[d] = at < 0 ? 0 : at > (double)most ? most : (int64_t)at;
+        }
+        for (int64_t x = box[0] > 0 ? box[0] - 1 : 0; x <= box[0] + 1; x++)
+            for (int64_t y = box[1] > 0 ? box[1] - 1 : 0; y <= box[1] + 1; y++) {
+                const int64_t line = ((x << 20) + y) << 20;
+                const int64_t begin = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0));
+                int64_t end = begin;
+                while (end < m && keys[end] <= line + box[2] + 1) end++;
+                _Pragma("omp simd reduction(+ : count, one, two)") for (int64_t k = begin; k < end; k++) {
+                    const double a = px[k] - cx, b = py[k] - cy, c = pz[k] - cz;
+                    const double in = a * a + b * b + c * c <= radius * radius ? 1 : 0;
+                    count += in, one += in * first[k], two += in * second[k];
+                }
+            }
+        out[3 * i] = count, out[3 * i + 1] = one, out[3 * i + 2] = two;
+    }
+}
