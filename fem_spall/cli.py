@@ -105,9 +105,11 @@ def run(
         if output is not None:
             record_failure(output, error)
         raise
+    from fem_spall.mesh.mesher import prepare
     from fem_spall.run import run_case
     from fem_spall.terminal import TerminalProgress, print_result
 
+    prepare()
     folder = output if output is not None else Path("results") / loaded.name
     progress = TerminalProgress()
     try:

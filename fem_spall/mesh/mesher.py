@@ -1,0 +1,173 @@
+"""The process that meshes: it stays for the jobs of its parent and forks a process of its own for each.
+
+A fork starts with nothing but libraries in memory, as a new interpreter does, and without the fifth of a second that
+those take to load.  Whatever ends a job, a fault or a limit, ends no other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NoReturn
+
+from fem_spall.mesh.worker import serve
+
+__all__ = ["Job", "Mesher", "clean_environment", "prepare"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what an MPI launcher left in it, for children that are no ranks."""
+    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_", "MPIR_", "OMPI_", "PMI")
+    return {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
+
+
+class Mesher:
+    """A process that is told folders of jobs and tells how each ended; it ends with the thread that started it."""
+
+    def __init__(self, *, forked: bool = False) -> None:
+        self._owner = os.getpid()
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (what it says itself, for as long as it lives)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._commands: IO[bytes]
+        self._answers: IO[bytes]
+        if forked:
+            self.pid, self._commands, self._answers = _forked(self._words)
+        else:
+            command = [sys.executable, "-m", "fem_spall.mesh.worker", str(self._owner)]
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, env=clean_environment(),
+                start_new_session=True, bufsize=0,
+            )  # fmt: skip
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            self.pid, self._commands, self._answers = self._child.pid, self._child.stdin, self._child.stdout
+        atexit.register(self.end)
+
+    @classmethod
+    def of_this_thread(cls) -> Mesher:
+        """The one that this thread has, a new one where it has none."""
+        mesher: Mesher | None = getattr(_kept, "mesher", None)
+        if mesher is None or mesher._owner != os.getpid():  # a fork of the owner has none
+            mesher = _kept.mesher = cls()
+        return mesher
+
+    def begin(self, folder: Path) -> Job:
+        """Begin the job of a folder."""
+        with suppress(BrokenPipeError):  # its end says why
+            self._commands.write(os.fsencode(folder) + b"\n")
+        return Job(self, folder)
+
+    def answer(self, seconds: float | None) -> str | None:
+        """The next line it says within some seconds, nothing if it has ended; None if it says none."""
+        if seconds is not None and not select.select([self._answers], [], [], seconds)[0]:
+            return None
+        return self._answers.readline().decode()
+
+    def end(self, *, at_once: bool = False) -> int:
+        """End it, and at once also all that it started; return its exit code."""
+        if self._owner != os.getpid():
+            return 0
+        atexit.unregister(self.end)
+        if getattr(_kept, "mesher", None) is self:
+            _kept.mesher = None
+        if at_once:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._commands.close()
+        self._answers.close()
+        if self._child is not None:
+            return self._child.wait()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def last_words(self) -> str:
+        """What it said last, of its own."""
+        self._words.seek(0)
+        return self._words.read().decode(errors="replace")
+
+
+class Job:
+    """One job of a mesher; ``pid`` is the process that does it, None where the mesher died before."""
+
+    def __init__(self, mesher: Mesher, folder: Path) -> None:
+        self._mesher, self._folder = mesher, folder
+        self.code: int | None = None
+        self.pid: int | None = None
+        if first := mesher.answer(None):
+            self.pid = int(first)
+        else:
+            self._dead()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or that of its mesher if that died; None where it goes on after some seconds."""
+        if self.code is None and (last := self._mesher.answer(seconds)) is not None:
+            if last:
+                self.code = int(last)
+            else:
+                self._dead()
+        return self.code
+
+    def kill(self) -> None:
+        """End it and all that it started, and its mesher with them."""
+        self._mesher.end(at_once=True)
+
+    def last_words(self) -> str:
+        """The last line that it said."""
+        log = self._folder / "mesher.log"
+        said = log.read_text(errors="replace") if log.exists() else ""
+        if not said.strip():
+            said = self._mesher.last_words()
+        return (said.strip().splitlines()[-1:] or ["it said nothing"])[0][:200]
+
+    def _dead(self) -> None:
+        self.code = self._mesher.end(at_once=True)
+
+
+_kept = threading.local()
+
+
+def prepare() -> None:
+    """Fork the mesher of this thread from this process: for commands, before they have other threads or MPI."""
+    if getattr(_kept, "mesher", None) is None and threading.active_count() == 1 and "mpi4py.MPI" not in sys.modules:
+        _kept.mesher = Mesher(forked=True)
+
+
+def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes]]:
+    """Number, input and output of a fork of this process that serves as its mesher."""
+    commands, answers = os.pipe(), os.pipe()
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's threads are idle
+        pid = os.fork()
+    if pid == 0:
+        _become_mesher(commands[0], answers[1], words.fileno(), parent)
+    os.close(commands[0])
+    os.close(answers[1])
+    return pid, open(commands[1], "wb", buffering=0), open(answers[0], "rb", buffering=0)
+
+
+def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoReturn:
+    """Serve in this fork as a new interpreter would: no signals, files or ranks of the parent's."""
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        for target, source in enumerate([os.dup(number) for number in (commands, answers, words)]):
+            os.dup2(source, target)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        kept = clean_environment()
+        for name in set(os.environ) - set(kept):
+            del os.environ[name]
+        serve(parent)
+    finally:
+        os._exit(1)
