@@ -6,7 +6,7 @@ those take to load.  Whatever ends a job, a fault or a limit, ends no other.
 
 from __future__ import annotations
 
-import atexit
+import gc
 import os
 import select
 import signal
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import threading
 import warnings
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
@@ -35,22 +37,10 @@ class Mesher:
 
     def __init__(self, *, forked: bool = False) -> None:
         self._owner = os.getpid()
-        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (what it says itself, for as long as it lives)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._commands: IO[bytes]
-        self._answers: IO[bytes]
-        if forked:
-            self.pid, self._commands, self._answers = _forked(self._words)
-        else:
-            command = [sys.executable, "-m", "fem_spall.mesh.worker", str(self._owner)]
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, env=clean_environment(),
-                start_new_session=True, bufsize=0,
-            )  # fmt: skip
-            assert self._child.stdin is not None
-            assert self._child.stdout is not None
-            self.pid, self._commands, self._answers = self._child.pid, self._child.stdin, self._child.stdout
-        atexit.register(self.end)
+        self._said = ""
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (what it says itself, while it lives)
+        self.pid, self._commands, self._answers, wait = (_forked if forked else _started)(self._words)
+        self._close = weakref.finalize(self, _closed, (self._commands, self._answers, self._words), wait)
 
     @classmethod
     def of_this_thread(cls) -> Mesher:
@@ -74,24 +64,19 @@ class Mesher:
 
     def end(self, *, at_once: bool = False) -> int:
         """End it, and at once also all that it started; return its exit code."""
-        if self._owner != os.getpid():
-            return 0
-        atexit.unregister(self.end)
         if getattr(_kept, "mesher", None) is self:
             _kept.mesher = None
         if at_once:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self._commands.close()
-        self._answers.close()
-        if self._child is not None:
-            return self._child.wait()
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        if self._close.alive:
+            self._words.seek(0)
+            self._said = self._words.read().decode(errors="replace")
+        return self._close() or 0
 
     def last_words(self) -> str:
-        """What it said last, of its own."""
-        self._words.seek(0)
-        return self._words.read().decode(errors="replace")
+        """What it said of its own until its end."""
+        return self._said
 
 
 class Job:
@@ -140,12 +125,24 @@ def prepare() -> None:
         _kept.mesher = Mesher(forked=True)
 
 
-def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes]]:
-    """Number, input and output of a fork of this process that serves as its mesher."""
+def _started(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes], Callable[[], int]]:
+    """Number, input and output of a new interpreter that serves as a mesher, and what waits for its end."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fem_spall.mesh.worker", str(os.getpid())], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=words, env=clean_environment(), start_new_session=True, bufsize=0,
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    return child.pid, child.stdin, child.stdout, child.wait
+
+
+def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes], Callable[[], int]]:
+    """The same of a fork of this process."""
     commands, answers = os.pipe(), os.pipe()
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # what both have is neither looked through nor copied
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's threads are idle
         pid = os.fork()
@@ -153,7 +150,20 @@ def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes]]:
         _become_mesher(commands[0], answers[1], words.fileno(), parent)
     os.close(commands[0])
     os.close(answers[1])
-    return pid, open(commands[1], "wb", buffering=0), open(answers[0], "rb", buffering=0)
+
+    def wait() -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return pid, open(commands[1], "wb", buffering=0), open(answers[0], "rb", buffering=0), wait
+
+
+def _closed(files: tuple[IO[bytes], ...], wait: Callable[[], int]) -> int:
+    """Exit code of a mesher, which ends with its input."""
+    for file in files:
+        file.close()
+    with suppress(ChildProcessError):  # it is that of the process this one was forked from
+        return wait()
+    return 0
 
 
 def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoReturn:

@@ -192,7 +192,8 @@ def serve(parent: int) -> NoReturn:
     _end_with(parent)
     warnings.simplefilter("ignore", DeprecationWarning)  # of forks; NumPy's threads are idle
     commands, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     own = os.getpid()
     for line in commands:
@@ -227,7 +228,7 @@ def _do(folder: Path, mesher: int) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def main(folder: Path) -> int:
