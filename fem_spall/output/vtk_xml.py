@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,8 @@ class _Appended:
         return self._element("String", name, raw, f' NumberOfTuples="{len(values)}"')
 
     def _element(self, kind: str, name: str, values: NDArray[np.generic], more: str) -> str:
+        from xml.sax.saxutils import quoteattr  # with all of HTTP
+
         offset = len(self.data)
         raw = np.ascontiguousarray(values).tobytes()
         blocks = [zlib.compress(raw[i : i + _BLOCK], 4) for i in range(0, len(raw), _BLOCK)]
