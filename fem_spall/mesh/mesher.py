@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
+import numpy.ma  # noqa: F401  (every job needs it, and this process later)
+
 from fem_spall.mesh.worker import serve
 
 __all__ = ["Job", "Mesher", "clean_environment", "prepare"]

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -197,6 +198,8 @@ def serve(parent: int) -> NoReturn:
     os.dup2(2, 1)
     own = os.getpid()
     for line in commands:
+        with suppress(ImportError, OSError):  # where a library is missing, the job says so
+            import gmsh  # noqa: F401  (for all jobs)
         job = os.fork()
         if job == 0:
             _do(Path(os.fsdecode(line[:-1])), own)
