@@ -34,6 +34,8 @@ __all__ = ["Outcome", "Solved", "driven", "finer_mesh", "next_level", "record_of
 
 #: The number of cells grows by at least and at most this factor from level to level.
 SLOWEST, FASTEST = 1.8, 3.0
+#: Up to so many cells cost less than a level costs by itself (its mesh, forms, figures), so that one step gets there.
+CHEAP = 3000
 #: A level that grew by less shows that the mesher makes fewer cells than the sizes ask for.
 STALLED = 1.3
 #: Bounds of the ratio of cells made to cells asked for.
@@ -158,7 +160,7 @@ def next_level(case: Case, accuracy: Accuracy, state: Solved, cells: list[int], 
     most = (accuracy.max_cells or case.mesh.max_cells) / cells[-1]
     # At edges the error falls more slowly than the order says, so half of it is counted on.
     needed = min(worst / MARGIN, 1e6) ** (3 / (order / 2 + 1))
-    growth = float(np.clip(needed, SLOWEST, FASTEST))
+    growth = float(np.clip(needed, SLOWEST, max(FASTEST, CHEAP / cells[-1])))
     stalled = len(cells) > 1 and cells[-1] < STALLED * cells[-2]
     if most < SLOWEST or (stalled and most < 2 * SLOWEST):
         return Outcome(shortfall, None, f"more than accuracy.max_cells ({most * cells[-1]:,.0f}) would be needed")

@@ -15,14 +15,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
 from fem_spall import __version__
-from fem_spall.errors import CaseError, Interrupted, OutputError, SetupError
-from fem_spall.refusal import LINES, as_refusal, one_line, record_failure, refuse, usage
+from fem_spall.errors import CaseError, OutputError, SetupError
+from fem_spall.refusal import LINES, as_refusal, asked_to_stop, end, one_line, record_failure, refuse, usage
 from fem_spall.sweep.commands import app as sweep_app
 
 __all__ = ["app", "main"]
@@ -105,9 +104,11 @@ def run(
         if output is not None:
             record_failure(output, error)
         raise
+    from fem_spall.mesh.mesher import prepare
     from fem_spall.run import run_case
     from fem_spall.terminal import TerminalProgress, print_result
 
+    prepare()
     folder = output if output is not None else Path("results") / loaded.name
     progress = TerminalProgress()
     try:
@@ -411,14 +412,10 @@ def cite() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, asked_to_stop)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_main(sys.argv[1:]))
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(2, "fem-spall", "was asked to stop by a signal (SIGTERM)", "start it again")
+    end(_main(sys.argv[1:]))
 
 
 def _main(arguments: Sequence[str]) -> int:

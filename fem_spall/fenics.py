@@ -22,7 +22,7 @@ petsc4py.init(["fem-spall", "-skip_petscrc", "-no_signal_handler"])
 
 import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
-import dolfinx.fem.petsc  # noqa: E402
+import dolfinx.fem  # noqa: E402
 import numpy as np  # noqa: E402
 import ufl  # noqa: E402
 from ffcx.options import FFCX_DEFAULT_OPTIONS  # noqa: E402
@@ -30,7 +30,10 @@ from petsc4py import PETSc  # noqa: E402
 
 from fem_spall.kernels import cache_folder  # noqa: E402
 
-__all__ = ["MPI", "PETSc", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache", "integrate", "ufl"]
+__all__ = [
+    "MPI", "PETSc", "assembled_matrix", "basix", "compile_expression", "compile_form", "dolfinx", "form_cache",
+    "integrate", "ufl",
+]  # fmt: skip
 
 #: Cells of one form when a functional is assembled.
 CELLS_AT_ONCE = 1 << 18
@@ -87,6 +90,15 @@ def compile_expression(expression: Any, points: Any) -> Any:
     return dolfinx.fem.Expression(
         expression, points, form_compiler_options=_compiler_options(), jit_options=_jit_options()
     )
+
+
+def assembled_matrix(form: Any, conditions: list[Any]) -> Any:
+    """PETSc matrix of a bilinear form, with unit rows where the Dirichlet conditions hold."""
+    from dolfinx.fem.petsc import assemble_matrix  # with a parser of C
+
+    matrix = assemble_matrix(compile_form(form), bcs=conditions)
+    matrix.assemble()
+    return matrix
 
 
 def integrate(form: Any, comm: Any) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.fenics import PETSc, compile_form, dolfinx, ufl
+from fem_spall.fenics import compile_form, dolfinx, ufl
 from fem_spall.solve import Solution, gather
 
 __all__ = ["material_forces"]
@@ -33,8 +33,7 @@ def material_forces(solution: Solution) -> NDArray[np.float64]:
     components = []
     for axis in np.eye(3):
         direction.value[:] = axis
-        vector = dolfinx.fem.petsc.assemble_vector(form)
-        vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
+        vector = dolfinx.fem.assemble_vector(form)
+        vector.scatter_reverse(dolfinx.la.InsertMode.add)
         components.append(gather(problem, space, vector.array[:owned] * problem.reference_conductivity))
-        vector.destroy()
     return np.stack(components, axis=1)

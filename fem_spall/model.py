@@ -10,4 +10,6 @@ __all__ = ["Model"]
 class Model(BaseModel):
     """A frozen record that knows no key beyond its own fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True, defer_build=True
+    )

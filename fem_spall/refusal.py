@@ -1,24 +1,26 @@
 """What a user is told when a command ends in an error: one refusal of at most five lines on stderr.
 
 Its last line is ``fem-spall: error [Ennn]: FILE: reason; what to do``.  Numbers given here: E210 usage;
-E100 a bug; E710 a full disk; E810 memory; E901 Ctrl-C.
+E100 a bug; E710 a full disk; E810 memory; E901 Ctrl-C, E902 SIGTERM.
 """
 
 from __future__ import annotations
 
 import difflib
 import errno
+import gc
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from cyclopts import CycloptsError
 
 from fem_spall.errors import CaseError, Interrupted, LimitError, OutputError, SpallError
 
-__all__ = ["LINES", "as_refusal", "one_line", "record_failure", "refuse", "usage"]
+__all__ = ["LINES", "as_refusal", "asked_to_stop", "end", "one_line", "record_failure", "refuse", "usage"]
 
 LINES = 5  # of a refusal, the last one included
 
@@ -89,3 +91,14 @@ def record_failure(folder: Path, error: CaseError) -> None:
             (folder / "failure.json").write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     except OSError:
         return  # the refusal on the terminal says what matters
+
+
+def asked_to_stop(number: int, frame: FrameType | None) -> None:
+    """Stop as a run does that is interrupted: what a signal calls."""
+    raise Interrupted(2, "fem-spall", "was asked to stop by a signal (SIGTERM)", "start it again")
+
+
+def end(code: int) -> NoReturn:
+    """End this process."""
+    gc.freeze()  # or a tenth of a second goes into the search for what nobody needs any more
+    sys.exit(code)

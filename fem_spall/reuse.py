@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 __all__ = ["FOLDER", "SIZE", "Store", "as_bytes", "as_json", "key_of", "reused", "taken"]
@@ -152,6 +151,8 @@ class Store:
     @contextmanager
     def filling(self, stage: str, key: str, patience: float) -> Iterator[None]:
         """Wait while another process fills an entry; after ``patience`` seconds, go on without it."""
+        from filelock import FileLock, Timeout
+
         lock = None
         try:
             place = self.path(stage, key)

@@ -319,11 +319,10 @@ def _present(case: Case, result: ResultFolder, record: dict[str, Any], progress:
 
     They read the folder, so the record goes there first, its status saying that it is not complete.
     """
-    from fem_spall.output.paraview import write_paraview_script
-    from fem_spall.output.report import write_report
-
     result.write_record({"status": "writing", **record})
     if case.output.fields:
+        from fem_spall.output.paraview import write_paraview_script
+
         write_paraview_script(result.path)
     if case.output.pictures and case.output.fields:
         from fem_spall.output.pictures import draw_pictures
@@ -333,6 +332,8 @@ def _present(case: Case, result: ResultFolder, record: dict[str, Any], progress:
             record["warnings"].append({"kind": "pictures", "text": problem})
             progress.note(problem)
     if case.output.report:
+        from fem_spall.output.report import write_report
+
         progress.stage("report")
         result.write_record({"status": "writing", **record})
         write_report(result.path)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.errors import SolveError
-from fem_spall.fenics import MPI, PETSc, compile_form, dolfinx, integrate, ufl
+from fem_spall.fenics import MPI, PETSc, assembled_matrix, compile_form, dolfinx, integrate, ufl
 from fem_spall.floating import Body, Elimination
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import CoarseLevel, Stiffness, TwoLevel, cell_geometry, vertex_matrix, vertex_pairs
@@ -139,9 +139,7 @@ class System:
         for name in problem.contact:
             form += problem.contact_term(name, u, v)
         condition = dolfinx.fem.dirichletbc(dolfinx.fem.Function(space), self.fixed)
-        matrix = dolfinx.fem.petsc.assemble_matrix(compile_form(form), bcs=[condition])
-        matrix.assemble()
-        return matrix
+        return assembled_matrix(form, [condition])
 
     @cached_property
     def _pairs(self) -> NDArray[np.int32]:

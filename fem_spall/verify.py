@@ -50,7 +50,7 @@ class Comparison:
     seconds: float
     value: float | None
     bar: float | None
-    order: float | None = None  # against the previous level of the same degree
+    order: float | None = None  # against the previous level of the same degree, see fitted_order
 
     @property
     def error(self) -> float:
@@ -224,15 +224,18 @@ class Bars:
 
 
 def fitted_order(rows: Sequence[Comparison]) -> float | None:
-    """Order of convergence by least squares over the levels above the floor; None with fewer than two of them."""
-    pairs = [
-        (math.log(row.size), math.log(abs(row.error)))
-        for row in rows
-        if row.value is not None and abs(row.error) > row.quantity.floor
-    ]
-    if len({x for x, _ in pairs}) < 2:
+    """Order of convergence by least squares over the levels above the floor; None with fewer than two of them.
+
+    Errors that change sign pass through zero between two meshes, and their sizes there are luck; what has an order is
+    what bounds them, so that of the stated errors is taken, if each of them holds.
+    """
+    rows = [row for row in rows if row.value is not None and abs(row.error) > row.quantity.floor]
+    if len({row.size for row in rows}) < 2:
         return None
-    return statistics.linear_regression([x for x, _ in pairs], [y for _, y in pairs]).slope
+    bounded = len({row.error > 0 for row in rows}) == 2 and all(row.held for row in rows)
+    errors = [row.stated if bounded and row.stated is not None else abs(row.error) for row in rows]
+    sizes = [math.log(row.size) for row in rows]
+    return statistics.linear_regression(sizes, [math.log(error) for error in errors]).slope
 
 
 def run_level(case: Path, overrides: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:

@@ -36,6 +36,7 @@ LAYERS = (
     ("mesh.worst_walls",),
     ("mesh.analytic_shapes", "mesh.surface_mesh"),
     ("mesh.worker",),
+    ("mesh.mesher",),
     ("mesh.child",),
     ("conduction", "floating"),
     ("multigrid",),

@@ -105,6 +105,7 @@ def per_iteration(solution: Any) -> dict[str, Any]:
 
 
 def dolfinx(path: str, degree: int) -> dict[str, Any]:
+
     from fem_spall.fenics import MPI, PETSc, ufl
     from fem_spall.fenics import dolfinx as dfx
     from fem_spall.mesh.arrays import MeshArrays
@@ -122,7 +123,9 @@ def dolfinx(path: str, degree: int) -> dict[str, Any]:
             conditions.append(dfx.fem.dirichletbc(float(name == "-z"), dofs, space))
     clock("space")
     right = dfx.fem.Constant(mesh.mesh, 0.0) * v * ufl.dx
-    problem = dfx.fem.petsc.LinearProblem(
+    from dolfinx.fem.petsc import LinearProblem
+
+    problem = LinearProblem(
         ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx, right, bcs=conditions, petsc_options_prefix="plain_",
         petsc_options={"ksp_type": "cg", "pc_type": "gamg", "ksp_rtol": TOLERANCE, "ksp_norm_type": "unpreconditioned"},
     )  # fmt: skip

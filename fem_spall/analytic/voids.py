@@ -13,8 +13,6 @@ from fem_spall.analytic.signature import Length, Values
 
 __all__ = ["void_cylinder_rim_mean", "void_rim_mean"]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(60)
-
 
 def void_rim_mean(radius: Length, distance: Length) -> float:
     """Mean FEF of the plane inside a ball of radius R about a point of the rim of a hemispherical void, -.
@@ -36,5 +34,6 @@ def void_cylinder_rim_mean(radius: Length, distance: Length) -> float:
 
 def _beyond_the_rim(radius: float, distance: float) -> tuple[Values, Values]:
     """Gauss points from a to a + R, m, and weights, crowded at the far end where the ball closes as a square root."""
-    t = (_NODES + 1) / 2
-    return radius + distance * (1 - t**2), _WEIGHTS * t
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    t = (nodes + 1) / 2
+    return radius + distance * (1 - t**2), weights * t

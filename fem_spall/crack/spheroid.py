@@ -27,11 +27,12 @@ class Spheroid(AnalyticCrack):
         return self.radius**2 / self.depth
 
     def add_shape(self, occ: Any, block: Block, unit: float) -> list[tuple[int, int]]:
-        """A unit sphere stretched to the semi-axes (b, b, h)."""
+        """A sphere, stretched to the semi-axes (b, b, h) where they differ: a spline, which gmsh is slow to cut."""
         z = block.from_depth(np.zeros((1, 3)))[0, 2]
         x, y, z, b = (value / unit for value in (*self.centre, z, self.radius))
         shape = [(3, occ.addSphere(x, y, z, b))]
-        occ.dilate(shape, x, y, z, 1, 1, self.depth / self.radius)
+        if self.depth != self.radius:
+            occ.dilate(shape, x, y, z, 1, 1, self.depth / self.radius)
         return shape
 
     def extent(self, block: Block) -> NDArray[np.float64]:

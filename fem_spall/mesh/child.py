@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from fem_spall.errors import LimitError, MeshingError, SetupError
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.attempts import Trail
 from fem_spall.mesh.focus import Focus
+from fem_spall.mesh.mesher import Job, Mesher, clean_environment
 from fem_spall.mesh.sizes import SizeField
 from fem_spall.mesh.worker import read_failure
 from fem_spall.reuse import key_of, reused
@@ -29,12 +27,6 @@ __all__ = ["clean_environment", "mesh_in_child"]
 
 #: Ends of a process that are faults of the mesher at one attempt; who is killed may have used up the memory.
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGBUS, -signal.SIGILL}
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without what an MPI launcher left in it, for children that are no ranks."""
-    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_", "MPIR_", "OMPI_", "PMI")
-    return {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
 
 
 def mesh_in_child(
@@ -87,7 +79,7 @@ def mesh_in_child(
         return key_of(job, files, [surfaces[name].sheet for name in sorted(surfaces)], *arrays)
 
     def make() -> MeshArrays:
-        return _mesh(case, {**job, "parent": os.getpid()}, surfaces, folder, coarse, sizes)
+        return _mesh(case, job, surfaces, folder, coarse, sizes)
 
     return reused("mesh", key, make, MeshArrays.pack, MeshArrays.unpack, case.mesh.time_limit)
 
@@ -160,27 +152,19 @@ def _mesh(
 
 def _work(folder: Path, end: float, case: Case) -> tuple[int, str]:
     """Exit code and last words of one process at the job of a folder, which ends at a time at the latest."""
-    command = [sys.executable, "-m", "fem_spall.mesh.worker", str(folder)]
-    log = folder / "mesher.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=clean_environment(),
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            _wait(child, end, case)
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    tail = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-    return child.returncode, tail[0][:200]
+    job = Mesher.of_this_thread().begin(folder)
+    try:
+        code = _wait(job, end, case)
+    except BaseException:
+        job.kill()
+        raise
+    return code, job.last_words()
 
 
-def _wait(child: subprocess.Popen[bytes], end: float, case: Case) -> None:
-    """Wait for a process; raise at a time, or when it uses more memory than the case allows."""
+def _wait(job: Job, end: float, case: Case) -> int:
+    """Wait for a job, return its exit code; raise at a time, or when it uses more memory than the case allows."""
     page, memory = resource.getpagesize(), case.mesh.memory_limit
-    while child.poll() is None:
+    while (code := job.wait(0.05)) is None:
         if time.monotonic() > end:
             raise LimitError(
                 1,
@@ -189,7 +173,7 @@ def _wait(child: subprocess.Popen[bytes], end: float, case: Case) -> None:
                 "raise mesh.time_limit or mesh.size_min",
             )
         try:
-            used = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1]) * page
+            used = int(Path(f"/proc/{job.pid}/statm").read_text().split()[1]) * page
         except (OSError, IndexError, ValueError):
             used = 0
         if used > memory:
@@ -197,4 +181,4 @@ def _wait(child: subprocess.Popen[bytes], end: float, case: Case) -> None:
                 2, "mesh.memory_limit", f"meshing took more than {memory / 1e9:.3g} GB",
                 "raise mesh.memory_limit or mesh.size_min",
             )  # fmt: skip
-        time.sleep(0.05)
+    return code

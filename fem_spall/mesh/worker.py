@@ -1,7 +1,7 @@
-"""The meshing child process: ``python -m fem_spall.mesh.worker FOLDER``.
+"""The meshing child process: ``python -m fem_spall.mesh.worker PARENT``, told folders of jobs on standard input.
 
-Reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` and ``sizes.npz`` from the folder; writes
-``mesh.npz`` or ``failure.json``.
+A job reads ``job.json``, ``surface_NAME.npz`` and for a refinement ``coarse.npz`` and ``sizes.npz`` from the folder;
+it writes ``mesh.npz`` or ``failure.json``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import json
 import os
 import signal
 import sys
+import traceback
+import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -30,7 +33,7 @@ from fem_spall.mesh.sides import closed_again, opened
 from fem_spall.mesh.sizes import SizeField
 from fem_spall.mesh.worst_cells import mend_worst_cells
 
-__all__ = ["mesh_case", "read_failure", "refine_mesh", "write_failure"]
+__all__ = ["mesh_case", "read_failure", "refine_mesh", "serve", "write_failure"]
 
 #: Factors on the sizes of a refinement: a few bad cells in a million go away with slightly other sizes.
 NUDGES = (1.0, 0.95, 0.9)
@@ -180,13 +183,58 @@ def _triangulate(case: Case, shape: AnalyticCrack) -> CrackSurface:
     return CrackSurface.canonical(points * unit, faces, thin=thin, provenance={"kind": "closed form"})
 
 
-def main(folder: Path) -> int:
-    """Do the job of a folder; exit 0 with a mesh, 1 with a failure file."""
-    # End with the parent, whatever ends it: an orphaned mesher would run on for its whole time limit.
+def serve(parent: int) -> NoReturn:
+    """Do the jobs of the folders that standard input names, each in a fork; end with the input and the parent.
+
+    Standard output gets two lines for each job: the number of the process that does it, and its exit code.
+    """
+    _end_with(parent)
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forks; NumPy's threads are idle
+    commands, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    own = os.getpid()
+    for line in commands:
+        with suppress(ImportError, OSError):  # where a library is missing, the job says so
+            import gmsh  # noqa: F401  (for all jobs)
+        job = os.fork()
+        if job == 0:
+            _do(Path(os.fsdecode(line[:-1])), own)
+        os.write(answers, f"{job}\n".encode())
+        os.write(answers, f"{os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])}\n".encode())
+    os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end with its parent, whatever ends that: an orphan would run on for its whole time limit."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before this process asked to be told
+
+
+def _do(folder: Path, mesher: int) -> NoReturn:
+    """Do the job of a folder and end this process, a fork of the mesher."""
+    code: Any = 1
+    try:
+        _end_with(mesher)
+        log = os.open(folder / "mesher.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        code = main(folder)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def main(folder: Path) -> int:
+    """Do the job of a folder; 0 with a mesh, 1 with a failure file."""
     job = json.loads((folder / "job.json").read_text())
-    if os.getppid() != job["parent"]:
-        return 1  # it ended before this process asked to be told
     case = Case.model_validate(job["case"])
     surfaces = {}
     for name in job["surfaces"]:
@@ -225,4 +273,4 @@ def read_failure(path: Path) -> SpallError:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    serve(int(sys.argv[1]))

@@ -193,13 +193,14 @@ def point(folder: Path, id: str, /, *, tied: Annotated[bool, Parameter(show=Fals
     tied
         End when standard input closes.
     """
-    from fem_spall.sweep.supervise import end_with_input
-
-    if tied:
-        end_with_input()
+    from fem_spall.mesh.mesher import prepare
     from fem_spall.sweep.point import run_point
+    from fem_spall.sweep.supervise import end_with_input
     from fem_spall.terminal import TerminalProgress
 
+    prepare()
+    if tied:
+        end_with_input()
     progress = TerminalProgress()
     try:
         run_point(folder, id, progress)

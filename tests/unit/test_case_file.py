@@ -7,13 +7,15 @@ import copy
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fem_spall.case_file import case_hash, kinds, load_case, schema, write_case
+from fem_spall.case_file import FILE, case_hash, kinds, load_case, schema, write_case
+from fem_spall.case_schema import resolve
 from fem_spall.crack.penny import Penny
 from fem_spall.crack.surface_file import SurfaceFile
 from fem_spall.errors import CaseError, InputFileError
@@ -457,6 +459,19 @@ def test_paths_are_relative_to_the_file_they_are_written_in(tmp_path: Path, monk
 
 
 # --- Out again ---
+
+
+def test_all_paths_have_the_key_that_is_looked_for() -> None:
+    """Bug: a path under another key stays relative to where the program runs."""
+
+    def keys(part: object) -> Iterator[str]:
+        for entry in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from keys(entry)
+        for key, entry in part.get("properties", {}).items() if isinstance(part, dict) else ():
+            if resolve(entry).get("format") == "path":
+                yield key
+
+    assert set(keys(schema())) == {FILE}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,13 @@ from manifold3d import Manifold
 from fem_spall.case import Case
 from fem_spall.crack import CrackSurface
 from fem_spall.errors import GeometryError, LimitError, MeshingError, SetupError
-from fem_spall.mesh import remesh_mmg, tetwild
+from fem_spall.mesh import mesher, remesh_mmg, tetwild
 from fem_spall.mesh.arrays import FACES, MeshArrays, triangle_areas
 from fem_spall.mesh.attempts import ATTEMPTS, CLOSE
 from fem_spall.mesh.checks import cell_volumes
 from fem_spall.mesh.child import clean_environment, mesh_in_child
 from fem_spall.mesh.focus import Focus
+from fem_spall.mesh.mesher import Mesher, prepare
 from fem_spall.mesh.tagged_surface import TaggedSurface
 from fem_spall.mesh.worker import mesh_case, read_failure, write_failure
 from tests.solids import UM, block_mesh, case_of, cuboid, surface_of
@@ -38,16 +41,35 @@ def file_case(**mesh: Any) -> Case:
 
 
 def workers_in(folder: Path) -> list[int]:
-    """Processes whose command line names the folder, this one excepted."""
+    """Processes at the job of a folder: those that write its log."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*/fd/1"):
         try:
-            command = entry.read_bytes()
+            if entry.readlink() == folder / "mesher.log":
+                found.append(int(entry.parts[2]))
         except OSError:
             continue
-        if str(folder).encode() in command and b"fem_spall.mesh.worker" in command:
-            found.append(int(entry.parent.name))
     return found
+
+
+#: What :func:`mesher_with` runs instead of a mesher.
+SERVER = "import os, signal, sys; from fem_spall.mesh import worker, tetrahedralise\n{}\nworker.serve(int(sys.argv[1]))"
+
+
+@pytest.fixture
+def mesher_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Code to run in a mesher of its own before it serves."""
+    monkeypatch.setattr(mesher._kept, "mesher", None, raising=False)
+    start = subprocess.Popen
+
+    def given(code: str) -> None:
+        def other(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+            return start([command[0], "-c", SERVER.format(code), *command[3:]], **options)
+
+        monkeypatch.setattr("fem_spall.mesh.mesher.subprocess.Popen", other)
+
+    yield given
+    Mesher.of_this_thread().end()
 
 
 def test_a_mesh_comes_back_whole(tmp_path: Path) -> None:
@@ -85,49 +107,55 @@ def test_the_memory_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "words"),
     [("os.kill(os.getpid(), 11)", "signal 11: last words"), ("sys.exit(3)", "exit code 3: last words"),
-     ("sys.exit(0)", "exit code 0: last words")]
+     ("return 0", "exit code 0: last words"), ("os.kill(os.getppid(), 9); signal.pause()", "signal 9: last words"),
+     ("raise ValueError('a bug')", "exit code 1: ValueError: a bug")]
 )  # fmt: skip
-def test_a_dying_mesher_is_a_refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str, words: str) -> None:
-    """Bug: a crash in gmsh ends the run as a bug, or an empty answer is taken for a mesh."""
-    script = f"import os, sys; print('first words'); print('last words', flush=True); {end}"
-    start = subprocess.Popen
-
-    def other(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        return start([command[0], "-c", script, *command[3:]], **options)
-
-    monkeypatch.setattr("fem_spall.mesh.child.subprocess.Popen", other)
+def test_a_dying_mesher_is_a_refusal(mesher_with: Callable[[str], None], tmp_path: Path, end: str, words: str) -> None:
+    """Bug: a crash in gmsh ends the run as a bug, an empty answer is taken for a mesh, or the next job finds nobody."""
+    mesher_with(f"""
+def main(folder, whole=worker.main):
+    if not folder.name.startswith("bad"):
+        return whole(folder)
+    print("first words"); print("last words", flush=True)
+    {end}
+worker.main = main""")
+    (tmp_path / "bad").mkdir()
     with pytest.raises(MeshingError, match=f"the meshing process died with {words}") as refusal:
-        mesh_in_child(file_case(), CUBE, tmp_path)
+        mesh_in_child(file_case(), CUBE, tmp_path / "bad")
     assert refusal.value.detail == 35
+    (tmp_path / "good").mkdir()
+    assert len(mesh_in_child(file_case(), CUBE, tmp_path / "good").cells) > 0
+
+
+def test_a_mesher_that_cannot_begin_says_why(mesher_with: Callable[[str], None], tmp_path: Path) -> None:
+    """Bug: a library is missing, and the run waits for ever or says nothing of it."""
+    mesher_with("sys.exit('libX.so: cannot open shared object file')")
+    with pytest.raises(SetupError, match=r"a system library is missing: libX\.so: cannot open"):
+        mesh_in_child(file_case(), CUBE, tmp_path)
 
 
 CRASHING = """
-import os, sys
-from pathlib import Path
-from fem_spall.mesh import tetrahedralise, worker
 from fem_spall.mesh.attempts import Trail
-whole = tetrahedralise.tetrahedralise
+whole, folders = tetrahedralise.tetrahedralise, []
+
+def main(folder, job=worker.main):
+    folders.append(folder)
+    return job(folder)
 
 def dies(*arguments):
     print("last words", flush=True)
-    if len(Trail(Path(sys.argv[1])).failures) < DEATHS:
+    if len(Trail(folders[0]).failures) < DEATHS:
         os.kill(os.getpid(), 11)
     return whole(*arguments)
 
-tetrahedralise.tetrahedralise = dies
-sys.exit(worker.main(Path(sys.argv[1])))
+worker.main, tetrahedralise.tetrahedralise = main, dies
 """
 
 
 @pytest.mark.parametrize("deaths", [1, 99])
-def test_attempts_go_on_where_a_mesher_died(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deaths: int) -> None:
+def test_attempts_go_on_where_a_mesher_died(mesher_with: Callable[[str], None], tmp_path: Path, deaths: int) -> None:
     """Bug: gmsh or MMG dies of one attempt, and the others, which would do, are never made."""
-    start = subprocess.Popen
-
-    def other(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        return start([command[0], "-c", CRASHING.replace("DEATHS", str(deaths)), *command[3:]], **options)
-
-    monkeypatch.setattr("fem_spall.mesh.child.subprocess.Popen", other)
+    mesher_with(CRASHING.replace("DEATHS", str(deaths)))
     case = file_case(mesher="gmsh", **({"remesher": "none"} if deaths > 1 else {}))
     if deaths > 1:
         with pytest.raises(
@@ -175,28 +203,104 @@ PARENT = """
 import sys
 from pathlib import Path
 from fem_spall.mesh.child import mesh_in_child
+from fem_spall.mesh.mesher import prepare
 from tests.solids import case_of, cuboid
-crack = {"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}
-case = case_of(cracks=[crack], mesh={"size_min": "20 nm", "size_max": "100 nm"})
-mesh_in_child(case, {"a": cuboid((5, 5, 43), (9, 11, 52))}, Path(sys.argv[1]))
+{begin}
+crack = {{"name": "a", "kind": "surface_file", "file": "nowhere.stl", "unit": "um"}}
+case = case_of(cracks=[crack], mesh={{"size_min": "20 nm", "size_max": "100 nm"}})
+mesh_in_child(case, {{"a": cuboid((5, 5, 43), (9, 11, 52))}}, Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("library", ["", "manifold3d"])
-def test_the_mesher_ends_with_its_parent(tmp_path: Path, library: str) -> None:
+@pytest.mark.parametrize(("begin", "library"), [("", ""), ("", "manifold3d"), ("prepare()", "manifold3d")])
+def test_the_mesher_ends_with_its_parent(tmp_path: Path, begin: str, library: str) -> None:
     """Bug: a killed run leaves a mesher behind; at its very start (before any library), or at work."""
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], cwd=Path(__file__).parents[2])
+    command = [sys.executable, "-c", PARENT.format(begin=begin), str(tmp_path)]
+    parent = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         (worker,) = _wait_for(lambda: workers_in(tmp_path))
         _wait_for(lambda: library in Path(f"/proc/{worker}/maps").read_text())
+        (server,) = map(int, Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split())
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-        _wait_for(lambda: not workers_in(tmp_path))
+        _wait_for(lambda: not workers_in(tmp_path) and not Path(f"/proc/{server}").exists())
     finally:
         parent.kill()
         parent.wait()
         for left in workers_in(tmp_path):
             os.kill(left, signal.SIGKILL)
+
+
+SAME = """
+import os, sys, tempfile
+from pathlib import Path
+from fem_spall.case_file import load_case
+from fem_spall.mesh import mesher
+from fem_spall.mesh.child import mesh_in_child
+open_file = open(os.devnull)
+os.environ["PMI_RANK"] = "1"
+{begin}
+def mesh(*given):
+    with tempfile.TemporaryDirectory() as folder:
+        return mesh_in_child(load_case(sys.argv[1], given), {{}}, Path(folder)).sha256
+first = mesh()
+files = os.listdir(f"/proc/{{mesher.Mesher.of_this_thread().pid}}/fd")
+mesh("mesh.size_min=1 um")
+print(first, mesh(), len(files))
+mesher.Mesher.of_this_thread().end(at_once=True)
+print(mesh())
+"""
+
+
+def test_meshes_do_not_depend_on_what_their_process_did_before() -> None:
+    """Bug: a mesh is another one in a fork, after another mesh, or where files of its parent are open to it."""
+    said = []
+    for begin in ("mesher.prepare()", ""):
+        case = Path(__file__).parents[2] / "benchmarks" / "12b_adaptive_boss" / "case.yaml"
+        command = [sys.executable, "-c", SAME.format(begin=begin), str(case)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            said += parent.stdout.read().split()
+        assert parent.returncode == 0
+    assert len({*said[0::4], *said[1::4], *said[3::4]}) == 1, "shas"
+    assert {*said[2::4]} == {"5"}, "standard files, its commands and its answers"
+
+
+def test_only_a_process_with_one_thread_and_no_mpi_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: a fork of a process whose other thread holds a lock waits for it for ever."""
+    monkeypatch.setattr(mesher._kept, "mesher", None, raising=False)
+    here: list[bool] = []
+    monkeypatch.setattr(mesher, "Mesher", lambda *, forked: here.append(forked))
+    monkeypatch.setattr(mesher.threading, "active_count", lambda: 1)
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+    prepare()
+    assert here == []
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI")
+    monkeypatch.setattr(mesher.threading, "active_count", lambda: 2)
+    prepare()
+    assert here == []
+    monkeypatch.setattr(mesher.threading, "active_count", lambda: 1)
+    prepare()
+    assert here == [True]
+
+
+def test_a_thread_has_a_mesher_of_its_own(tmp_path: Path) -> None:
+    """Bug: a mesher dies with the thread that started it in the middle of another thread's job."""
+    folders = [tmp_path / str(number) for number in range(3)]
+    meshes: dict[Path, MeshArrays] = {}
+
+    def work(folder: Path) -> None:
+        folder.mkdir()
+        meshes[folder] = mesh_in_child(file_case(), CUBE, folder)
+
+    threads = [threading.Thread(target=work, args=[folder]) for folder in folders[:2]]
+    for thread in threads:
+        thread.start()
+    work(folders[2])
+    for thread in threads:
+        thread.join()
+    assert len({mesh.sha256 for mesh in meshes.values()}) == 1
+    assert len(meshes) == 3
 
 
 def _wait_for(condition: Any) -> Any:

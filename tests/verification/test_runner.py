@@ -91,6 +91,31 @@ def test_a_wrong_series_fails(tmp_path: Path, order: float, constant: float, imb
     assert [line for line in failures if line.startswith(sentence)]
 
 
+@pytest.mark.parametrize(
+    ("errors", "bars", "sentence"),
+    [
+        ((4e-4, -2e-4), (4e-3, 1e-3), ""),
+        ((4e-4, 2e-4), (4e-3, 1e-3), "resistance: order 1.00 at degree 2, expected 2"),  # of one sign: what they are
+        ((4e-4, -2e-4), (4e-3, 2e-3), "resistance: order 1.00 at degree 2, expected 2"),  # bounds as slow
+        ((4e-4, -2e-4), (4e-3, 1e-4), "resistance: order 1.00 at degree 2, expected 2"),  # no bound
+        ((4e-4, -2e-4), (4e-3, None), "resistance: order 1.00 at degree 2, expected 2"),
+    ],
+)
+def test_errors_that_change_sign_have_the_order_of_their_bounds(
+    tmp_path: Path, errors: tuple[float, float], bars: tuple[float, float | None], sentence: str
+) -> None:
+    # Catches: luck on a coarse mesh, where the error passes through zero, taken for slow convergence; or excused by it.
+    given = iter(zip(errors, bars, strict=True))
+
+    def run(*_: Any) -> Mapping[str, Any]:
+        error, bar = next(given)
+        value = {"value": EXACT * (1 + error) * 0.05 / 4, "error": bar and EXACT * bar * 0.05 / 4}
+        whole = {"currents": {"imbalance": 0.0}, "mesh": {"cells": 10, "dofs": 20}, "seconds": {"total": 0.5}}
+        return {"metrics": {"resistance": value}, **whole}
+
+    assert run_benchmark(declared(tmp_path), runner=run).failures == ([sentence] if sentence else [])
+
+
 def test_ci_may_be_looser_but_not_the_finest_level(tmp_path: Path) -> None:
     # Catches: the tolerance of the levels that CI affords taken for that of the finest one, or the other way round.
     text = DECLARATION.replace("tolerance: 0.01\n", "tolerance: 1.0e-5\n    ci_tolerance: 0.01\n")

@@ -1,0 +1,185 @@
+"""The process that meshes: it stays for the jobs of its parent and forks a process of its own for each.
+
+A fork starts with nothing but libraries in memory, as a new interpreter does, and without the fifth of a second that
+those take to load.  Whatever ends a job, a fault or a limit, ends no other.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NoReturn
+
+import numpy.ma  # noqa: F401  (every job needs it, and this process later)
+
+from fem_spall.mesh.worker import serve
+
+__all__ = ["Job", "Mesher", "clean_environment", "prepare"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what an MPI launcher left in it, for children that are no ranks."""
+    launcher = ("PMI_", "PMIX_", "HYDI_", "HYDRA_", "MPI_", "MPIR_", "OMPI_", "PMI")
+    return {key: value for key, value in os.environ.items() if not key.startswith(launcher)}
+
+
+class Mesher:
+    """A process that is told folders of jobs and tells how each ended; it ends with the thread that started it."""
+
+    def __init__(self, *, forked: bool = False) -> None:
+        self._owner = os.getpid()
+        self._said = ""
+        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (what it says itself, while it lives)
+        self.pid, self._commands, self._answers, wait = (_forked if forked else _started)(self._words)
+        self._close = weakref.finalize(self, _closed, (self._commands, self._answers, self._words), wait)
+
+    @classmethod
+    def of_this_thread(cls) -> Mesher:
+        """The one that this thread has, a new one where it has none."""
+        mesher: Mesher | None = getattr(_kept, "mesher", None)
+        if mesher is None or mesher._owner != os.getpid():  # a fork of the owner has none
+            mesher = _kept.mesher = cls()
+        return mesher
+
+    def begin(self, folder: Path) -> Job:
+        """Begin the job of a folder."""
+        with suppress(BrokenPipeError):  # its end says why
+            self._commands.write(os.fsencode(folder) + b"\n")
+        return Job(self, folder)
+
+    def answer(self, seconds: float | None) -> str | None:
+        """The next line it says within some seconds, nothing if it has ended; None if it says none."""
+        if seconds is not None and not select.select([self._answers], [], [], seconds)[0]:
+            return None
+        return self._answers.readline().decode()
+
+    def end(self, *, at_once: bool = False) -> int:
+        """End it, and at once also all that it started; return its exit code."""
+        if getattr(_kept, "mesher", None) is self:
+            _kept.mesher = None
+        if at_once:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        if self._close.alive:
+            self._words.seek(0)
+            self._said = self._words.read().decode(errors="replace")
+        return self._close() or 0
+
+    def last_words(self) -> str:
+        """What it said of its own until its end."""
+        return self._said
+
+
+class Job:
+    """One job of a mesher; ``pid`` is the process that does it, None where the mesher died before."""
+
+    def __init__(self, mesher: Mesher, folder: Path) -> None:
+        self._mesher, self._folder = mesher, folder
+        self.code: int | None = None
+        self.pid: int | None = None
+        if first := mesher.answer(None):
+            self.pid = int(first)
+        else:
+            self._dead()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or that of its mesher if that died; None where it goes on after some seconds."""
+        if self.code is None and (last := self._mesher.answer(seconds)) is not None:
+            if last:
+                self.code = int(last)
+            else:
+                self._dead()
+        return self.code
+
+    def kill(self) -> None:
+        """End it and all that it started, and its mesher with them."""
+        self._mesher.end(at_once=True)
+
+    def last_words(self) -> str:
+        """The last line that it said."""
+        log = self._folder / "mesher.log"
+        said = log.read_text(errors="replace") if log.exists() else ""
+        if not said.strip():
+            said = self._mesher.last_words()
+        return (said.strip().splitlines()[-1:] or ["it said nothing"])[0][:200]
+
+    def _dead(self) -> None:
+        self.code = self._mesher.end(at_once=True)
+
+
+_kept = threading.local()
+
+
+def prepare() -> None:
+    """Fork the mesher of this thread from this process: for commands, before they have other threads or MPI."""
+    if getattr(_kept, "mesher", None) is None and threading.active_count() == 1 and "mpi4py.MPI" not in sys.modules:
+        _kept.mesher = Mesher(forked=True)
+
+
+def _started(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes], Callable[[], int]]:
+    """Number, input and output of a new interpreter that serves as a mesher, and what waits for its end."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fem_spall.mesh.worker", str(os.getpid())], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=words, env=clean_environment(), start_new_session=True, bufsize=0,
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    return child.pid, child.stdin, child.stdout, child.wait
+
+
+def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes], Callable[[], int]]:
+    """The same of a fork of this process."""
+    commands, answers = os.pipe(), os.pipe()
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.freeze()  # what both have is neither looked through nor copied
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's threads are idle
+        pid = os.fork()
+    if pid == 0:
+        _become_mesher(commands[0], answers[1], words.fileno(), parent)
+    os.close(commands[0])
+    os.close(answers[1])
+
+    def wait() -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return pid, open(commands[1], "wb", buffering=0), open(answers[0], "rb", buffering=0), wait
+
+
+def _closed(files: tuple[IO[bytes], ...], wait: Callable[[], int]) -> int:
+    """Exit code of a mesher, which ends with its input."""
+    for file in files:
+        file.close()
+    with suppress(ChildProcessError):  # it is that of the process this one was forked from
+        return wait()
+    return 0
+
+
+def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoReturn:
+    """Serve in this fork as a new interpreter would: no signals, files or ranks of the parent's."""
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        for target, source in enumerate([os.dup(number) for number in (commands, answers, words)]):
+            os.dup2(source, target)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        kept = clean_environment()
+        for name in set(os.environ) - set(kept):
+            del os.environ[name]
+        serve(parent)
+    finally:
+        os._exit(1)
