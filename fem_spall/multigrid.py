@@ -257,8 +257,7 @@ def _columns(matrix: Any, up: Any) -> Any:
     if comm.size == 1:
         return dolfinx.common.IndexMap(comm, end - begin)
     used = [other.getValuesCSR()[1] for other in (matrix, up) if other is not None]
-    ghosts = np.unique(np.concatenate(used)).astype(np.int64)
-    ghosts = ghosts[(ghosts < begin) | (ghosts >= end)]
+    ghosts = np.unique(np.concatenate([own[(own < begin) | (own >= end)] for own in used])).astype(np.int64)
     owners = np.searchsorted(matrix.getOwnershipRanges(), ghosts, side="right") - 1
     return dolfinx.common.IndexMap(comm, end - begin, ghosts, owners.astype(np.int32), 1)
 

@@ -28,6 +28,8 @@ LAYERS = (
     ("case_schema",),
     ("case_file",),
     ("fenics", "mesh.arrays"),
+    ("numbering",),
+    ("mesh.parts",),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.wall"),
     ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions", "mesh.mmg", "mesh.distance"),
     ("mesh.embed", "mesh.mend_walls"),
@@ -65,6 +67,8 @@ LAYERS = (
 #: The only modules that may use DOLFINx and PETSc, through the one door.
 FINITE_ELEMENTS = {
     "accuracy",
+    "numbering",
+    "mesh.parts",
     "mesh.tagged",
     "conduction",
     "floating",
