@@ -53,6 +53,9 @@ SIGNATURES = {
     "fill": "innrnnnr",
     "times": "innnrRRrr",
     "polish": "innnrRRrrrrr",
+    "aggregates": "innrnrn",
+    "interpolation": "innrnRRinnnr",
+    "product": "innrnnrinnnr",
 }
 SECONDS = 120
 

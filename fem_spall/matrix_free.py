@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, Kernels, kernels
 from fem_spall.multigrid import conjugate_gradients, largest_eigenvalue, smoothing_steps
+from fem_spall.numbering import collected
 
 __all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
 
@@ -177,64 +177,20 @@ def vertex_matrix(problem: ConductionProblem, fixed: NDArray[np.int32], geometry
     """
     comm, index_map, unknowns = problem.mesh.comm, problem.space.dofmap.index_map, problem.space.dofmap.list
     n, every = index_map.size_local, index_map.size_global
-    at_fixed = np.zeros(n + index_map.num_ghosts, dtype=np.uint8)
+    size, cells = n + index_map.num_ghosts, len(unknowns)
+    at_fixed = np.zeros(size, dtype=np.uint8)
     at_fixed[fixed] = 1
-    if comm.size > 1:
-        rows = _with_others(comm, index_map, unknowns, geometry, at_fixed)
-    else:
-        rows = _by_rows(unknowns, geometry, at_fixed)
-    made: Any = PETSc.Mat()
-    return made.createAIJ(((n, every), (n, every)), csr=rows, comm=comm)
-
-
-def _by_rows(unknowns: NDArray[np.int32], geometry: Floats, at_fixed: NDArray[np.uint8]) -> tuple[Any, Any, Floats]:
-    """What the cells of this rank add to it: where rows start, columns, ascending, and values."""
-    n, cells = len(at_fixed), len(unknowns)
-    rows, start, place = (np.empty(n + 1, dtype=np.int32) for _ in range(3))
-    around, columns = np.empty(4 * cells, dtype=np.int32), np.empty(n + 12 * cells, dtype=np.int32)
+    rows, start, place = (np.empty(size + 1, dtype=np.int32) for _ in range(3))
+    around, columns = np.empty(4 * cells, dtype=np.int32), np.empty(size + 12 * cells, dtype=np.int32)
     values = np.empty(columns.size)
     work = start, around, place
-    kernels("double")("vertex_matrix", cells, n, unknowns, geometry, at_fixed, *work, rows, columns, values)
-    count = int(rows[n])
-    return rows, columns[:count], values[:count]
-
-
-def _with_others(
-    comm: Any, index_map: Any, unknowns: NDArray[np.int32], geometry: Floats, at_fixed: NDArray[np.uint8]
-) -> tuple[Any, Any, Floats]:
-    """The rows of this rank, columns by global number, with what the cells of others add to them; collective."""
-    n, (first, last) = index_map.size_local, index_map.local_range
-    numbers = np.concatenate([np.arange(first, last), index_map.ghosts])
-    order = np.argsort(numbers)
-    place = np.empty(len(order), dtype=np.int32)
-    place[order] = np.arange(len(order))
-    rows, columns, values = _by_rows(place[unknowns], geometry, at_fixed[order])
-    columns = numbers[order].astype(np.int32)[columns]
-    ghosts = np.flatnonzero(at_fixed[n:] == 0)
-    parts = []
-    for rank in range(comm.size):
-        theirs = ghosts[index_map.owners[ghosts] == rank]
-        begin, size = rows[place[n + theirs]], np.diff(rows)[place[n + theirs]]
-        at = np.repeat(begin - np.cumsum(size) + size, size) + np.arange(size.sum())
-        parts.append((np.repeat(index_map.ghosts[theirs], size), columns[at], values[at]))
-    row, column, value = (np.concatenate(part) for part in zip(*comm.alltoall(parts), strict=True))
-    begin = int((index_map.ghosts < first).sum())
-    own, size = slice(*rows[[begin, begin + n]]), np.diff(rows[begin : begin + n + 1])
-    columns, values = columns[own], values[own]
-    alone = np.ones(n, dtype=bool)
-    alone[row - first] = False
-    kept = np.repeat(alone, size)
-    row = np.concatenate([np.repeat(np.flatnonzero(~alone), size[~alone]), row - first])
-    column, value = np.concatenate([columns[~kept], column]), np.concatenate([values[~kept], value])
-    # A sum of two matrices would leave out the zeros, of which the pattern need not stay symmetric.
-    summed = sparse.coo_matrix((value, (row, column)), shape=(n, index_map.size_global)).tocsr()
-    size[~alone] = np.diff(summed.indptr)[~alone]
-    rows = np.concatenate([[0], np.cumsum(size)]).astype(np.int32)
-    filled = np.repeat(alone, size)
-    places, entries = np.empty(rows[-1], dtype=np.int32), np.empty(rows[-1])
-    places[filled], places[~filled] = columns[kept], summed.indices
-    entries[filled], entries[~filled] = values[kept], summed.data
-    return rows, places, entries
+    kernels("double")("vertex_matrix", cells, size, unknowns, geometry, at_fixed, *work, rows, columns, values)
+    count = int(rows[size])
+    values[rows[n:-1][at_fixed[n:] != 0]] = 0.0  # their owners have them
+    numbers = np.concatenate([np.arange(*index_map.local_range), index_map.ghosts]).astype(np.int32)
+    whole = collected(comm, index_map, (rows, columns[:count], values[:count]), numbers)
+    made: Any = PETSc.Mat()
+    return made.createAIJ(((n, every), (n, every)), csr=whole, comm=comm)
 
 
 def _curved_matrices(points: Floats, nodes: NDArray[np.int32], sigma: Floats) -> Floats:
