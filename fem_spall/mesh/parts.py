@@ -79,8 +79,7 @@ def _handed_out(comm: Any, cells: Numbers, points: Places) -> _Part:
     """The part of this rank; collective."""
     if comm.rank:
         return comm.recv()  # type: ignore[no-any-return]
-    middles = points[cells[:, :4]].sum(axis=1) if comm.size > 1 else np.empty((0, 3))
-    pieces = _cut(middles, np.arange(len(cells)), comm.size)
+    pieces = _cut(cells[:, :4], points, np.arange(len(cells)), comm.size)
     holders = np.zeros(len(points), dtype=np.int32)
     held = []
     for piece in pieces:
@@ -98,18 +97,21 @@ def _handed_out(comm: Any, cells: Numbers, points: Places) -> _Part:
     return part
 
 
-def _cut(middles: Places, which: Numbers, count: int) -> list[Numbers]:
-    """Cells ``which`` of those with ``middles`` (m, 3) in ``count`` parts of one size, across the longest side each."""
+def _cut(cells: Numbers, points: Places, which: Numbers, count: int) -> list[Numbers]:
+    """Cells ``which`` of those with corners (m, 4) in ``count`` parts of one size, each cut across its longest side."""
     if count == 1:
         return [which]
-    own = middles[which]
-    sides = np.ptp(own, axis=0) if len(own) else np.zeros(3)
-    along = own[:, np.argsort(-sides)] @ _ASKEW
     few = count // 2
     size = len(which) * few // count
-    order = np.argpartition(along, size) if size else np.arange(len(which))
-    low, high = np.sort(which[order[:size]]), np.sort(which[order[size:]])
-    return [*_cut(middles, low, few), *_cut(middles, high, count - few)]
+    if not size:
+        low, high = which[:0], which
+    else:
+        ends, weights = cells[which, 0], np.empty(3)
+        weights[np.argsort([-np.ptp(points[ends, axis]) for axis in range(3)])] = _ASKEW
+        along = (points @ weights)[cells[which]] @ np.ones(4)
+        order = np.argpartition(along, size)
+        low, high = np.sort(which[order[:size]]), np.sort(which[order[size:]])
+    return [*_cut(cells, points, low, few), *_cut(cells, points, high, count - few)]
 
 
 def _along_curve(points: Places, cells: NDArray[np.int32]) -> Numbers:
