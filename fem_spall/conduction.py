@@ -30,6 +30,7 @@ from fem_spall.fenics import basix, dolfinx, ufl
 from fem_spall.kernels import kernels
 from fem_spall.mesh.tagged import TaggedMesh
 from fem_spall.microstructure import CellConductivity, Varied
+from fem_spall.numbering import numbered, owners_of
 
 __all__ = ["ConductionProblem", "formulate"]
 
@@ -210,24 +211,46 @@ def formulate(case: Case, mesh: TaggedMesh, degree: int, drive: float | None = N
 def _space(mesh: Any, degree: int) -> Any:
     """The space of a degree.
 
-    On one rank that of degree 2 gets its numbers here, without the edges of the mesh, in a third of the time.
+    That of degree 2 gets its numbers here, without the edges of the mesh, in a third of the time; that of degree 1, on
+    several ranks, those of the vertices.
     """
-    if degree == 1 or mesh.comm.size > 1:
-        mesh.topology.create_entities(degree - 1)  # else the space makes the edges, and takes twice as long for it
-        return dolfinx.fem.functionspace(mesh, ("Lagrange", degree))
+    comm, vertices = mesh.comm, mesh.topology.index_map(0)
+    if degree == 1 and comm.size == 1:
+        return dolfinx.fem.functionspace(mesh, ("Lagrange", 1))
     element = basix.ufl.element("Lagrange", "tetrahedron", degree)
-    vertices = mesh.topology.connectivity(3, 0).array.reshape(-1, 4)
-    n, cells = mesh.topology.index_map(0).size_local, len(vertices)
-    work = [np.empty(size, dtype=np.int32) for size in (n, n, 6 * cells, 6 * cells, 6 * cells)]
-    numbers = np.empty((cells, 10), dtype=np.int32)
-    count = int(kernels("double")("quadratic", cells, n, vertices, *work, numbers))
+    numbers, index_map = mesh.topology.connectivity(3, 0).array.reshape(-1, 4), vertices
+    if degree == 2:
+        numbers, index_map = _quadratic(comm, numbers, vertices)
     made = dolfinx.fem.finiteelement(mesh.topology.cell_type, element, np.float64)._cpp_object
     layout = dolfinx.cpp.fem.create_element_dof_layout(made, [])
-    index_map, columns = dolfinx.common.IndexMap(mesh.comm, count), dolfinx.graph.adjacencylist(numbers)
+    columns = dolfinx.graph.adjacencylist(numbers)
     dofmap = dolfinx.cpp.fem.DofMap(layout, index_map, 1, columns._cpp_object, 1)
     return dolfinx.fem.FunctionSpace(
         mesh, element, dolfinx.cpp.fem.FunctionSpace_float64(mesh._cpp_object, made, dofmap)
     )  # fmt: skip
+
+
+def _quadratic(comm: Any, corners: NDArray[np.int32], vertices: Any) -> tuple[NDArray[np.int32], Any]:
+    """Unknowns of degree 2, (cells, 10), of cells with these ``corners`` (cells, 4), and their index map; collective.
+
+    Only those whose ends are both on other ranks as well may be there too.
+    """
+    run, cells, n = kernels("double"), len(corners), vertices.size_local + vertices.num_ghosts
+    work = [np.empty(size, dtype=np.int32) for size in (n, n, 6 * cells, 6 * cells, 6 * cells)]
+    numbers = np.empty((cells, 10), dtype=np.int32)
+    count = int(run("quadratic", cells, n, corners, *work, numbers))
+    if comm.size == 1:
+        return numbers, dolfinx.common.IndexMap(comm, count)
+    ends = np.empty((count, 2), dtype=np.int32)
+    run("parents", cells, corners, numbers, ends)
+    border = np.diff(vertices.index_to_dest_ranks(0).offsets) > 0
+    shared = np.flatnonzero(border[ends].all(axis=1))
+    low, high = np.sort(vertices.local_to_global(ends[shared].ravel()).reshape(-1, 2), axis=1).T
+    keys = low * vertices.size_global + high
+    owners = np.full(count, comm.rank, dtype=np.int32)
+    owners[shared] = owners_of(comm, keys)
+    place, index_map = numbered(comm, owners, shared, keys)
+    return place[numbers], index_map
 
 
 def _on_cells(case: Case, mesh: TaggedMesh) -> CellConductivity | None:

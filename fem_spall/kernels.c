@@ -580,3 +580,102 @@ void polish(int64_t n, const int32_t *order, const int32_t *starts, const int32_
         }
     }
 }
+
+#define FABS(x) ((x) < 0 ? -(x) : (x))
+/* Aggregates of the unknowns of a matrix by rows: whoever is covered by none is the root of a new one and covers its
+   neighbours below ``n``, each of which goes to the root that it is coupled to most.  Roots are looked for here and there,
+   by a step without a common divisor with n: one after the other they would be closer than need be.  ``owner`` (n), -1 at
+   the start, gets the aggregate of each, numbered as the unknowns come to them, and keeps it where a row has only its
+   diagonal; ``strength`` (n), -1 as well, and ``number`` (n) are for work.  Returns how many there are. */
+int64_t aggregates(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, int32_t *owner,
+                   REAL *strength, int32_t *number)
+{
+    int32_t roots = 0, count = 0;
+    for (int64_t step = 0; step < n; step++) {
+        const int32_t i = (int32_t)(step * INT32_MAX % n);
+        int alone = 1;
+        for (int32_t k = rows[i]; k < rows[i + 1] && alone; k++) alone = columns[k] == i || values[k] == 0;
+        if (alone || owner[i] >= 0) continue;
+        number[roots] = -1;
+        owner[i] = roots;
+        strength[i] = (REAL)INFINITY;
+        for (int32_t k = rows[i]; k < rows[i + 1]; k++) {
+            const int32_t j = columns[k];
+            const REAL size = FABS(values[k]);
+            if (j < n && size > strength[j]) owner[j] = roots, strength[j] = size;
+        }
+        roots++;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (owner[i] < 0) continue;
+        if (number[owner[i]] < 0) number[owner[i]] = count++;
+        owner[i] = number[owner[i]];
+    }
+    return count;
+}
+
+/* Interpolation from aggregates, T - step D^-1 A T by rows, where T has a one at the aggregate ``piece`` of each unknown
+   that has one (not -1) and D is the diagonal.  What is below ``share`` of the largest beside the diagonal of its row
+   counts as on the diagonal.  ``place`` (width) is for work, ``width`` aggregates being known here. */
+void interpolation(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, const int32_t *piece,
+                   REAL share, REAL step, int64_t width, int32_t *place, int32_t *starts, int32_t *out, REAL *weights)
+{
+    int32_t count = 0;
+    for (int64_t j = 0; j < width; j++) place[j] = -1;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t first = starts[i] = count;
+        REAL most = 0, diagonal = 0, own = 0;
+        for (int32_t k = rows[i]; k < rows[i + 1]; k++)
+            if (columns[k] == i)
+                diagonal = values[k];
+            else
+                most = FABS(values[k]) > most ? FABS(values[k]) : most;
+        if (piece[i] < 0) continue;
+        place[piece[i]] = count;
+        out[count++] = piece[i];
+        for (int32_t k = rows[i]; k < rows[i + 1]; k++) {
+            const int32_t at = piece[columns[k]];
+            if (columns[k] == i || FABS(values[k]) < share * most) {
+                own += values[k];
+                continue;
+            }
+            if (at < 0) continue;
+            if (place[at] < first) {
+                place[at] = count;
+                out[count] = at;
+                weights[count++] = 0;
+            }
+            if (at == piece[i])
+                own += values[k];
+            else
+                weights[place[at]] -= step / diagonal * values[k];
+        }
+        weights[first] = 1 - step / diagonal * own;
+    }
+    starts[n] = count;
+}
+
+/* The product of two matrices by rows, the second with ``width`` columns; ``place`` (width) is for work, and ``columns``
+   and ``values`` have room for all single products. */
+void product(int64_t n, const int32_t *left, const int32_t *inner, const REAL *factors, const int32_t *right,
+             const int32_t *outer, const REAL *entries, int64_t width, int32_t *place, int32_t *rows, int32_t *columns,
+             REAL *values)
+{
+    int32_t count = 0;
+    for (int64_t j = 0; j < width; j++) place[j] = -1;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t first = count;
+        rows[i] = first;
+        for (int32_t k = left[i]; k < left[i + 1]; k++) {
+            const REAL factor = factors[k];
+            for (int32_t m = right[inner[k]]; m < right[inner[k] + 1]; m++) {
+                const int32_t column = outer[m], fresh = place[column] < first, at = fresh ? count : place[column];
+                place[column] = at; /* without a branch, which no processor foresees */
+                columns[at] = column;
+                values[at] = (fresh ? 0 : values[at]) + factor * entries[m];
+                count += fresh;
+            }
+        }
+    }
+    rows[n] = count;
+}

@@ -60,6 +60,9 @@ SIGNATURES = {
     "defects": "innndidddd",
     "defect_products": "idnndidddddd",
     "ball_sums": "idildddDDd",
+    "aggregates": "innrnrn",
+    "interpolation": "innrnRRinnnr",
+    "product": "innrnnrinnnr",
 }
 SECONDS = 120
 

@@ -1,8 +1,8 @@
 """Conjugate gradients, and algebraic multigrid in single precision for the matrix of degree 1.
 
-PETSc's GAMG makes the levels, once; the cycle is our own: each level is kept in single precision in slices of rows
-(``kernels.c``) and smoothed by Chebyshev polynomials of the fourth kind, so that nothing in it depends on the order of
-the unknowns or on the number of ranks but the aggregates.  Every rank solves the coarsest.
+Each level (``levels``) is kept in single precision in slices of rows (``kernels.c``) and smoothed by Chebyshev
+polynomials of the fourth kind, so that nothing in the cycle depends on the order of the unknowns or on the number of
+ranks but the aggregates.  Every rank solves the coarsest.
 
 Source: J. Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023) e2518.
 """
@@ -11,25 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from fem_spall.fenics import MPI, PETSc, dolfinx
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, kernels
+from fem_spall.levels import Level, levels_of, transposed
 
 __all__ = ["Assembled", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
 
-#: How PETSc makes the levels; the smoothers it would use are not.
-GAMG = {
-    "pc_type": "gamg",
-    "pc_gamg_aggressive_coarsening": 0,
-    "pc_gamg_coarse_eq_limit": 400,
-    "mg_levels_ksp_type": "richardson",
-    "mg_levels_pc_type": "jacobi",
-}
 #: Unknowns of the coarsest level up to which it has a dense inverse.
 DENSE = 1000
 #: Degree of the smoothing polynomial.
@@ -40,7 +35,6 @@ LANCZOS, SAFETY = 8, 1.1
 type Floats = NDArray[np.float64]
 type Small = NDArray[np.float32]
 type Ints = NDArray[np.int32]
-type Rows = tuple[Ints, Ints, Floats]
 
 
 def smoothing_steps(degree: int, largest: float) -> list[tuple[float, float]]:
@@ -164,49 +158,33 @@ class _Cycle:
 
     def __init__(self, matrix: Any) -> None:
         self._comm = matrix.comm.tompi4py()
-        maker = _configured(matrix)
-        count = maker.getMGLevels()
-        matrices = [maker.getMGSmoother(level).getOperators()[0] for level in reversed(range(count))]
-        matrices[0] = matrix
-        ups = [maker.getMGInterpolation(level) for level in reversed(range(1, count))]
-        self._levels: list[_Level] = []
-        spaces = [_columns(a, up) for a, up in zip(matrices, [None, *ups], strict=True)]
-        for i, up in enumerate(ups):
-            self._levels.append(self._level(matrices[i], up, spaces[i], spaces[i + 1]))
-        self._coarsest(matrices[-1], spaces[-1])
-        maker.destroy()
+        levels = levels_of(self._comm, matrix.getValuesCSR(), largest_eigenvalue)
+        self._levels = [self._level(own, below) for own, below in pairwise(levels)]
+        self._coarsest(levels[-1])
 
-    def _level(self, matrix: Any, up: Any, own: Any, below: Any) -> _Level:
-        local, weights, n = _local(matrix, own), _local(up, below), own.size_local
-        diagonal = matrix.getDiagonal().array
-        vectors = [dolfinx.la.vector(own, 1, np.float32) for _ in range(4)]
-        p, q = matrix.createVecs()
-        begin = np.random.default_rng(self._comm.rank).normal(size=n)
-        largest = largest_eigenvalue(
-            self._comm, (p.array, q.array), lambda: matrix.mult(p, q), 1 / diagonal, begin
-        )  # fmt: skip
-        inverse = (1 / diagonal).astype(np.float32)
-        steps = smoothing_steps(SMOOTHING, largest)
-        down = _transposed(weights, below.size_local + below.num_ghosts)
-        return _Level(_Sliced(*local), _Sliced(*weights), _Sliced(*down), inverse, steps, *vectors)
+    def _level(self, own: Level, below: Level) -> _Level:
+        vectors = [dolfinx.la.vector(own.map, 1, np.float32) for _ in range(4)]
+        assert own.up is not None
+        down = transposed(own.up, below.map.size_local + below.map.num_ghosts)
+        inverse, steps = (1 / own.diagonal).astype(np.float32), smoothing_steps(SMOOTHING, own.largest)
+        return _Level(_Sliced(*own.matrix), _Sliced(*own.up), _Sliced(*down), inverse, steps, *vectors)
 
-    def _coarsest(self, matrix: Any, own: Any) -> None:
+    def _coarsest(self, level: Level) -> None:
         """Every rank gets the whole: usually a few hundred unknowns, more only where aggregates do not grow."""
-        rows, columns, values = matrix.getValuesCSR()
-        begin, n = matrix.getOwnershipRange()[0], matrix.size[1]
+        rows, columns, values = level.matrix
+        n, (begin, end) = level.map.size_global, level.map.local_range
+        numbers = np.concatenate([np.arange(begin, end), level.map.ghosts])
+        own = sparse.csr_matrix((values, numbers[columns], rows), shape=(end - begin, n))
+        whole = sparse.csc_matrix(sparse.vstack(self._comm.allgather(own)))
         self._bottom: Callable[[Floats], Any]
         if n <= DENSE:
-            whole = np.zeros((n, n))
-            whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
-            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).__matmul__
+            self._bottom = np.linalg.inv(whole.toarray()).__matmul__
         else:
-            from scipy import sparse
             from scipy.sparse import linalg
 
-            parts = self._comm.allgather(sparse.csr_matrix((values, columns, rows), shape=(len(rows) - 1, n)))
-            self._bottom = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
-        self._last = dolfinx.la.vector(own, 1, np.float32)
-        self._place = slice(begin, begin + own.size_local)
+            self._bottom = linalg.splu(whole).solve
+        self._last = dolfinx.la.vector(level.map, 1, np.float32)
+        self._place = slice(begin, end)
 
     def __call__(self, residual: NDArray[Any]) -> Small:
         """An approximate solution for the owned residual, by owned unknown, until the next call."""
@@ -249,58 +227,6 @@ class _Cycle:
                 a, b, level.inverse, level.step.array, level.rest.array, level.ahead.array, level.found.array
             )
             level.step, level.ahead = level.ahead, level.step
-
-
-def _columns(matrix: Any, up: Any) -> Any:
-    """The index map of a level: its rows, and as ghosts all columns of its matrix and of the interpolation from it."""
-    comm, (begin, end) = matrix.comm.tompi4py(), matrix.getOwnershipRange()
-    if comm.size == 1:
-        return dolfinx.common.IndexMap(comm, end - begin)
-    used = [other.getValuesCSR()[1] for other in (matrix, up) if other is not None]
-    ghosts = np.unique(np.concatenate(used)).astype(np.int64)
-    ghosts = ghosts[(ghosts < begin) | (ghosts >= end)]
-    owners = np.searchsorted(matrix.getOwnershipRanges(), ghosts, side="right") - 1
-    return dolfinx.common.IndexMap(comm, end - begin, ghosts, owners.astype(np.int32), 1)
-
-
-def _local(matrix: Any, columns: Any) -> Rows:
-    """The rows of this rank, columns by local number."""
-    rows, places, values = matrix.getValuesCSR()
-    own = columns.size_local
-    if columns.num_ghosts or columns.local_range[0]:
-        begin, end = columns.local_range
-        outside = (places < begin) | (places >= end)
-        numbers = places - begin
-        numbers[outside] = own + np.searchsorted(columns.ghosts, places[outside])
-        places = numbers
-    return rows, places, values
-
-
-def _transposed(matrix: Rows, columns: int) -> Rows:
-    rows, places, values = matrix
-    order = np.argsort(places, kind="stable")
-    starts = np.zeros(columns + 1, dtype=np.int32)
-    np.cumsum(np.bincount(places, minlength=columns), out=starts[1:])
-    return starts, np.repeat(np.arange(len(rows) - 1, dtype=np.int32), np.diff(rows))[order], values[order]
-
-
-def _configured(matrix: Any) -> Any:
-    """The levels of a matrix by PETSc, whose option table is left as it was."""
-    table: Any = PETSc.Options()
-    prefix = "p1_"
-    maker: Any = PETSc.PC().create(matrix.comm)
-    maker.setOperators(matrix)
-    maker.setOptionsPrefix(prefix)
-    options = {prefix + key: value for key, value in GAMG.items()}
-    if matrix.comm.size == 1:
-        options["matptap_via"] = "rap"  # products of three matrices in two thirds of the time; on one rank only
-    for key, value in options.items():
-        table[key] = value
-    maker.setFromOptions()
-    maker.setUp()
-    for key in options:
-        table.delValue(key)
-    return maker
 
 
 class Assembled:

@@ -102,7 +102,7 @@ class System:
     def matrix(self) -> Any:
         """The matrix for the unknowns that are left, with unit rows at the fixed ones."""
         problem = self.problem
-        plain = self._straight and not problem.contact and problem.mesh.comm.size == 1
+        plain = self._straight and not problem.contact
         matrix = vertex_matrix(problem, self.fixed, self.geometry) if plain else self._matrix_of_forms()
         if self.elimination is not None:
             matrix = matrix.ptap(self.elimination.transfer)

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 
 from fem_spall.crack.triangles import numbered
 from fem_spall.errors import MeshingError
-from fem_spall.fenics import MPI, basix, dolfinx, ufl
+from fem_spall.fenics import MPI, basix, dolfinx
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.parts import distributed
 
 __all__ = ["TaggedMesh", "distribute"]
-
-#: Shifts and masks that put two zeros before each of 21 bits.
-_SPREAD = ((32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F), (4, 0x10C30C30C30C30C3),
-           (2, 0x1249249249249249))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,11 +118,7 @@ def distribute(arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
         # Straight cells are in the same order here and there.
         cells = arrays.cells[:] if order == 1 else arrays.cells[:, permutation]
         points = arrays.points
-    if comm.size == 1:
-        mesh = _on_one_rank(comm, cells, points, element)
-    else:
-        partitioner = dolfinx.mesh.create_cell_partitioner(dolfinx.mesh.GhostMode.none, 2)
-        mesh = dolfinx.mesh.create_mesh(comm, np.ascontiguousarray(cells, dtype=np.int64), element, points, partitioner)
+    mesh = distributed(comm, cells, points, element)
     del cells
     facets, tags = comm.bcast((arrays.facets[:, :3], arrays.tags) if arrays is not None else None)
     facet_tags = _find_facets(mesh, np.sort(facets, axis=1), tags)
@@ -134,45 +127,6 @@ def distribute(arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
         arrays = replace(arrays, cells=kept)
     sheets = _sheets(mesh, facet_tags, names)
     return TaggedMesh(mesh, facet_tags, names, unit, arrays, sheets)
-
-
-def _on_one_rank(comm: Any, cells: NDArray[np.int64], points: NDArray[np.float64], element: Any) -> Any:
-    """The mesh of cells (m, 4 or 10), nodes in basix's order, ordered along a curve that fills space.
-
-    ``create_mesh`` orders them by a graph of neighbours, which takes three quarters of its time.
-    """
-    tetrahedron, made = dolfinx.mesh.CellType.tetrahedron, dolfinx.cpp.mesh
-    order = _along_curve(points, cells)
-    cells = np.ascontiguousarray(cells[order], dtype=np.int64)
-    # No vertex is shared with another rank, so that none has to be named as on the boundary.
-    topology = made.create_topology(
-        comm, [tetrahedron], [memoryview(cells[:, :4].ravel())], [memoryview(order)], [[]], [], 0
-    )
-    map_ = dolfinx.fem.coordinate_element(element.basix_element)._cpp_object
-    if cells.shape[1] == 10:
-        topology.create_entities(1)
-    nodes = np.zeros(len(points), dtype=bool)
-    nodes[cells.ravel()] = True
-    number = np.flatnonzero(nodes)
-    geometry = made.create_geometry(topology, [map_], number, cells.ravel(), points[number].ravel(), 3)
-    return dolfinx.mesh.Mesh(made.Mesh_float64(comm, topology, geometry), ufl.Mesh(element))
-
-
-def _along_curve(points: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Order of cells along Morton's curve: by the interleaved bits of where their corners are on the whole."""
-    low = points.min(axis=0)
-    grid = ((points - low) * ((2**21 - 1) / np.ptp(points, axis=0).max())).astype(np.int64)
-    code = np.zeros(len(cells), dtype=np.int64)
-    for axis in range(3):
-        bits = grid[cells[:, 0], axis]
-        for corner in range(1, 4):
-            bits += grid[cells[:, corner], axis]
-        bits >>= 2
-        for shift, mask in _SPREAD:
-            bits |= bits << shift
-            bits &= mask
-        code |= bits << axis
-    return np.argsort(code, kind="stable")
 
 
 class _Cells:
