@@ -109,7 +109,7 @@ def _series(path: Path, series: Any, array: str | None) -> Any:
 
 def _refuse_circle(path: Path) -> None:
     """Raise if a page names itself or one before as the next, which the library would follow for ever."""
-    with path.open("rb") as stream, damaged(path, struct.error, OverflowError, OSError):
+    with path.open("rb") as stream, damaged(path, struct.error, ValueError, OverflowError, OSError):
         start = stream.read(4)
         order = "<" if start[:2] == b"II" else ">"
         big = start[2:] in (b"+\0", b"\0+")

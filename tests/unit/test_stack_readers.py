@@ -232,8 +232,8 @@ def bits(path: Path, told: int) -> Path:
     return file
 
 
-def circle(path: Path, *, big: bool) -> Path:
-    """The last page is followed by itself."""
+def circle(path: Path, *, big: bool, to: int | None = None) -> Path:
+    """The last page is followed by itself, or by one at a place of the file."""
     file = tiff(path, bigtiff=big)
     with tifffile.TiffFile(file) as tif:
         page = tif.pages[len(tif.pages) - 1]
@@ -241,7 +241,7 @@ def circle(path: Path, *, big: bool) -> Path:
         width = 8 if big else 4
     data = bytearray(file.read_bytes())
     assert not any(data[end : end + width])
-    data[end : end + width] = page.offset.to_bytes(width, "little")
+    data[end : end + width] = (page.offset if to is None else to).to_bytes(width, "little")
     file.write_bytes(data)
     return file
 
@@ -350,6 +350,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "pages in a circle": (lambda path: circle(path, big=False), r"page \d is followed by one before it"),
     "large pages in a circle": (lambda path: circle(path, big=True), r"page \d is followed by one before it"),
+    "a page nowhere": (lambda path: circle(path, big=True, to=2**64 - 1), "damaged, cut off"),
     "a header without end": (long_header, "damaged, cut off.*announces 4294967295 bytes"),
     "a control character in a header": (control_character, "damaged, cut off"),
     "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
