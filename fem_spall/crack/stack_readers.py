@@ -30,8 +30,8 @@ from fem_spall.errors import InputFileError
 __all__ = ["is_stack", "read_stack"]
 
 #: What NumPy's parser of headers, archives and what unpacks them raise at damaged bytes.
-FAULTS = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, RuntimeError, tokenize.TokenError,
-          zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
+FAULTS = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, RuntimeError, SystemError,
+          tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 #: Bytes of the longest header of an array; NumPy takes no longer one either.
 HEADER = 10_000
 SUFFIXES = {".tif", ".tiff", ".nrrd", ".npy", ".npz", ".zarr", ".am", ".labels"}

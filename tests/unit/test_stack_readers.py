@@ -252,6 +252,13 @@ def long_header(path: Path) -> Path:
     return path / "a.npy"
 
 
+def run_in(path: Path) -> Path:
+    """A header that runs into the data, of which Python 3.12.1 makes a fault of its own."""
+    header = b"\x93NUMPY\x01\x00v\x00" + b" (6, 5, 4), }".ljust(68) + b"\n"
+    (path / "a.npy").write_bytes(header + bytes(169))
+    return path / "a.npy"
+
+
 def control_character(path: Path) -> Path:
     """Python's own tokenizer reads the header of an array."""
     data = bytearray(npy(path).read_bytes())
@@ -351,6 +358,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "pages in a circle": (lambda path: circle(path, big=False), r"page \d is followed by one before it"),
     "large pages in a circle": (lambda path: circle(path, big=True), r"page \d is followed by one before it"),
     "a page nowhere": (lambda path: circle(path, big=True, to=2**64 - 1), "damaged, cut off"),
+    "a header that runs into the data": (run_in, "damaged, cut off"),
     "a header without end": (long_header, "damaged, cut off.*announces 4294967295 bytes"),
     "a control character in a header": (control_character, "damaged, cut off"),
     "a broken stream in an archive": (broken_stream, "damaged, cut off.*decompressing"),
