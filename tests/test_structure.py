@@ -32,7 +32,7 @@ LAYERS = (
     ("mesh.parts",),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.stars", "mesh.wall"),
     ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions", "mesh.mmg", "mesh.distance"),
-    ("mesh.embed", "mesh.mend_walls", "mesh.checks"),
+    ("mesh.embed", "mesh.mend_walls", "mesh.pull_walls", "mesh.checks"),
     ("mesh.focus", "mesh.remesh_mmg", "mesh.tetrahedralise", "mesh.tagged", "mesh.tetwild"),
     ("mesh.cad", "mesh.worst_cells", "mesh.attempts", "mesh.contacts", "mesh.refill"),
     ("mesh.worst_walls",),

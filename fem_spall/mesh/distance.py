@@ -9,7 +9,7 @@ from fem_spall.crack.triangles import numbered, unique_corners, weld
 from fem_spall.mesh.arrays import MeshArrays
 from fem_spall.mesh.tagged_surface import CRACK_TAG, TaggedSurface
 
-__all__ = ["faces_near", "places_beyond", "surface_distance", "touched"]
+__all__ = ["faces_near", "places_beyond", "surface_distance", "touched", "walls_beyond"]
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -33,10 +33,8 @@ def surface_distance(mesh: MeshArrays, tags: list[int], boundary: TaggedSurface)
 def places_beyond(given: TaggedSurface, other: TaggedSurface, distance: float) -> Floats:
     """Sampled places (p, 3) of the cracks of two boundaries that are further than that from the other; mesh units."""
     found = [np.empty((0, 3))]
-    for name, tag in given.names.items():
-        if tag < CRACK_TAG or name in given.parts:
-            continue
-        one, two = ((b.vertices, b.faces[np.isin(b.tags, given.tags_of(name))]) for b in (given, other))
+    for tags in _cracks(given):
+        one, two = ((b.vertices, b.faces[np.isin(b.tags, tags)]) for b in (given, other))
         if len(one[1]) == 0 or len(two[1]) == 0:
             continue
         own = _unshared(one, two)
@@ -45,6 +43,39 @@ def places_beyond(given: TaggedSurface, other: TaggedSurface, distance: float) -
                 places = _samples(points, faces[new])
                 found.append(places[_distances(places, *against) > distance])
     return np.concatenate(found)
+
+
+def walls_beyond(surface: TaggedSurface, given: TaggedSurface, distance: float) -> tuple[Ints, Floats]:
+    """Return where a surface should be: triangles of its cracks (p,) and places (p, 3) near each, the furthest first.
+
+    Those are samples of the given surface that are further than that from it, mesh units, and for its own samples what
+    is nearest to them in the given one.
+    """
+    import igl
+
+    found = [(np.empty(0), np.empty(0, dtype=np.int64), np.empty((0, 3)))]
+    for tags in _cracks(given):
+        own = np.flatnonzero(np.isin(surface.tags, tags))
+        mine, theirs = surface.faces[own], given.faces[np.isin(given.tags, tags)]
+        if len(mine) == 0 or len(theirs) == 0:
+            continue
+        places = _samples(given.vertices, theirs)
+        squares, nearest, _ = igl.point_mesh_squared_distance(places, surface.vertices, mine)
+        found.append((squares, own[nearest], places))
+        corners = surface.vertices[mine]
+        places = np.concatenate([corners.mean(axis=1), *(corners[:, k] for k in range(3))])
+        squares, _, feet = igl.point_mesh_squared_distance(places, given.vertices, theirs)
+        found.append((squares, np.tile(own, 4), feet))
+    squares, triangle, place = (np.concatenate(rows) for rows in zip(*found, strict=True))
+    order = np.argsort(-squares, kind="stable")
+    order = order[squares[order] > distance**2]
+    return triangle[order], place[order]
+
+
+def _cracks(surface: TaggedSurface) -> list[list[int]]:
+    """Tags of each crack, those of the regions on it included."""
+    names = [name for name, tag in surface.names.items() if tag >= CRACK_TAG and name not in surface.parts]
+    return [surface.tags_of(name) for name in names]
 
 
 def _unshared(one: tuple[Floats, Ints], two: tuple[Floats, Ints]) -> tuple[Bools, Bools]:

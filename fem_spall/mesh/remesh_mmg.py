@@ -1,8 +1,8 @@
 """Remesh the tagged boundary of the electrolyte with MMG, within a distance of what was given.
 
-MMG's own distance is an aim.  Where its answer is further off than the tolerance, the given triangles there are kept as
-they are, and it is asked again.  It joins features thinner than its smallest size without an error; such edges are
-counted here, and mended likewise.
+MMG's own distance is an aim.  Where its answer is further off than the tolerance, it is pulled to the given surface;
+with sheets and facets of polyhedra, the given triangles there are kept as they are, and it is asked again.  It joins
+features thinner than its smallest size without an error; such edges are counted here, and mended likewise.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fem_spall.mesh.distance import faces_near, places_beyond, touched
 from fem_spall.mesh.mend_walls import folded_triangles, mend_walls, triangle_shapes
 from fem_spall.mesh.mmg import FLAT, flattened, mmgs, ridges_and_corners
 from fem_spall.mesh.plane_faces import delaunay_faces
+from fem_spall.mesh.pull_walls import pulled
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, split_edges
 
 __all__ = ["fineness", "is_polyhedron", "keep_walls", "remesh", "remesh_plate"]
@@ -46,10 +47,11 @@ PARTS, FACE_PASSES, LONG = (1 / 2, 1 / 4, 1 / 8, 1 / 16), 2, 3.0
 #: Shape below which a triangle of the walls is mended, and length below which its edges count as bad shape; share of
 #: the area in such triangles above which walls are not kept; share of flat edges that makes flat facets.
 MENDED, SHORT, BAD, LEVEL = 0.5, 0.3, 0.1, 0.2
+#: Up to what of the tolerance a place counts as near, and how much of it mending may use up.
+WITHIN, OFF = 0.9, 0.15
 #: Shape above which given triangles may be kept, except where so many rings of neighbours are kept with them as in
-#: stubborn places; rings, pass by pass; what of the tolerance MMG is asked for then, up to what of it a place counts as
-#: near, and how much of it mending may use up.
-KEPT, STUBBORN, RINGS, HELD, WITHIN, OFF = 0.3, 3, (1, 1, 2, 2, 3, 3, 4), 0.65, 0.9, 0.15
+#: stubborn places; rings, pass by pass; what of the tolerance MMG is asked for then.
+KEPT, STUBBORN, RINGS, HELD = 0.3, 3, (1, 1, 2, 2, 3, 3, 4), 0.65
 #: Rounds of halving at most.
 ROUNDS = 6
 #: Two walls whose distance is below the smallest size: the surface is divided until curves bulge by less than 1/50 of
@@ -119,45 +121,54 @@ def remesh(
         def again(one: TaggedSurface, keep: Bools) -> TaggedSurface:
             return made(one, HELD * nearest, sizes(one.vertices) if sizes is not None else None, keep)
 
-        mend = surface.thin is None and polyhedron is None
-        result = _held(surface, given, result, tolerance, size_min, again, mend=mend)
+        if surface.thin is None and polyhedron is None:
+            result = _pulled(surface, result, tolerance, size_min)
+        else:  # the edges of facets are not known there and would be cut
+            result = _held(surface, given, result, tolerance, again)
+        _refuse_distance(surface, result, tolerance)
         _refuse_faults(surface, result)
     _refuse_drift(surface, result)
     return result
 
 
-def _held(
-    surface: TaggedSurface, given: TaggedSurface, result: TaggedSurface, tolerance: float, size_min: float,
-    again: Callable[[TaggedSurface, Bools], TaggedSurface], *, mend: bool,
-) -> TaggedSurface:  # fmt: skip
-    """The surface remade with the given triangles where it would be further off than the tolerance otherwise.
+def _pulled(surface: TaggedSurface, result: TaggedSurface, tolerance: float, size_min: float) -> TaggedSurface:
+    """The surface mended and pulled to the given one where it is further off than the tolerance, while that helps."""
+    before = len(surface.faces) + len(result.faces)
+    while True:
+        result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
+        beyond = len(places_beyond(surface, result, WITHIN * tolerance))
+        if not 0 < beyond < before:
+            return result
+        result, before = pulled(result, surface, WITHIN * tolerance), beyond
 
-    With ``mend`` bad triangles are mended in both; the edges of facets are not known there and would be cut.
-    """
-    keep = np.zeros(0, dtype=bool)
-    for rings in (*RINGS, 0):
-        if mend:
-            result = delaunay_faces(mend_walls(result, MENDED, SHORT * size_min, OFF * tolerance))
+
+def _held(
+    surface: TaggedSurface, given: TaggedSurface, result: TaggedSurface, tolerance: float,
+    again: Callable[[TaggedSurface, Bools], TaggedSurface],
+) -> TaggedSurface:  # fmt: skip
+    """The surface remade with the given triangles where it would be further off than the tolerance otherwise."""
+    shaped = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
+    shaped &= ~touched(given, folded_triangles(given))
+    keep = np.zeros(len(given.faces), dtype=bool)
+    for rings in RINGS:
         places = places_beyond(surface, result, WITHIN * tolerance)
-        if len(places) == 0 or rings == 0:
+        if len(places) == 0:
             break
-        if keep.size == 0:
-            if mend:
-                given = mend_walls(given, MENDED, SHORT * size_min, OFF * tolerance)
-            keep = np.zeros(len(given.faces), dtype=bool)
-            own = given.on_cracks & (triangle_shapes(given.vertices[given.faces]) > KEPT)
-            own &= ~touched(given, folded_triangles(given))
         far = faces_near(given, places)
         for _ in range(rings):
             far = touched(given, far)
-        keep |= far & (own if rings < STUBBORN else given.on_cracks)
+        keep |= far & (shaped if rings < STUBBORN else given.on_cracks)
         result = again(given, keep)
-    if len(places_beyond(surface, result, tolerance)):
+    return result
+
+
+def _refuse_distance(surface: TaggedSurface, result: TaggedSurface, tolerance: float) -> None:
+    places = places_beyond(surface, result, tolerance)
+    if len(places):
         raise MeshingError(
             46, "surface mesh", f"the walls stay further than {tolerance * surface.unit * 1e9:.3g} nm from the given "
             f"ones near {_um(places[0] * surface.unit)}", "lower mesh.size_min or raise mesh.surface_tolerance",
         )  # fmt: skip
-    return result
 
 
 def remesh_plate(

@@ -17,6 +17,8 @@ from fem_spall.mesh.checks import cell_volumes, check_mesh, check_surfaces, radi
 from fem_spall.mesh.distance import places_beyond, touched
 from fem_spall.mesh.embed import embed
 from fem_spall.mesh.mend_walls import fixed_vertices, folded_triangles, mend_walls, triangle_shapes
+from fem_spall.mesh.mmg import flattened, mmgs, ridges_and_corners
+from fem_spall.mesh.pull_walls import pulled
 from fem_spall.mesh.remesh_mmg import MENDED, SHORT, fineness, keep_walls, remesh
 from fem_spall.mesh.surface_mesh import mesh_surfaces
 from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges, signed_volume
@@ -130,6 +132,27 @@ def test_no_place_is_further_off_than_the_tolerance() -> None:
     fine = remesh(given, size, 0.5, 1.3, tolerance, sharp=True, close=True)
     assert len(places_beyond(given, fine, tolerance)) == 0
     assert closed(fine)
+
+
+def test_what_was_cut_off_is_pulled_back_and_rims_stay_in_their_planes() -> None:
+    """Bug: corners that the remesher rounded off stay off, or the rim of the opening leaves the plating face."""
+    given = rough_ball(96, noise=0.05)
+    coarse = flattened(
+        mmgs(given, ridges_and_corners(given, None), None, hmin=0.06, hmax=0.5, hgrad=1.3, hausd=0.03)
+    )  # fmt: skip
+    distance = 0.012
+    assert len(places_beyond(given, coarse, distance)) > 20, "the trap is there"
+    near = coarse
+    for _ in range(8):
+        near = mend_walls(pulled(near, given, distance), MENDED, SHORT * 0.06, 0.15 * distance)
+    assert len(places_beyond(given, near, 1.15 * distance)) == 0
+    assert closed(near)
+    assert len(near.faces) < 0.5 * len(given.faces), "only where it was too far off"
+    axis, coordinate = given.planes()[given.names["+z"]]
+    assert (near.vertices[np.unique(near.faces[near.tags == given.names["+z"]]), axis] == coordinate).all()
+    wall = np.setdiff1d(near.faces[near.on_cracks], near.faces[~near.on_cracks])
+    assert (near.vertices[wall, axis] < coordinate).all()
+    assert near.area(given.names["+z"]) == pytest.approx(given.area(given.names["+z"]), rel=1e-3)
 
 
 def test_a_lip_thinner_than_the_mesh_gives_way_within_its_leave() -> None:
