@@ -33,10 +33,10 @@ COUNTS = {
     "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 19, 19),
     "polish": ("polish(UNKNOWNS, order, starts, map, a, 0.5, 0.25, a, x, y, z, b)", ROWS, 4.8, 4.7),
     "advance": ("advance(UNKNOWNS, 0.5, x, y, z, b)", UNKNOWNS, 2.5, 1.9),
-    "outflow": ("outflow(CELLS, 10, map, da, dx, map, map, dy, dz)", CELLS, 1, 1),
-    "imbalance": ("imbalance(CELLS, map, dx, da, 0, da, dz)", CELLS, 1, 1),
-    "defect_products": ("defect_products(CELLS, da, map, map, da, 0, da, dx, da, dx, da, dz)", CELLS, 1, 1),
-    "ball_sums": ("ball_sums(BALLS, da, UNKNOWNS, keys, da, da, dx, 1, 1, dz)", BALLS * UNKNOWNS, 1, 1),
+    "outflow": ("outflow(CELLS, 10, map, da, dx, map, map, dy, dz)", CELLS, 419, 419),
+    "imbalance": ("imbalance(CELLS, map, dx, da, 0, da, dz)", CELLS, 66, 66),
+    "defect_products": ("defect_products(CELLS, da, map, map, da, 0, da, dx, da, dx, da, dz)", CELLS, 248, 248),
+    "ball_sums": ("ball_sums(BALLS, da, UNKNOWNS, keys, da, da, dx, 1, 1, dz)", BALLS * UNKNOWNS, 9.4, 9.4),
 }
 DRIVER = """
 #include <stdint.h>
