@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fem_spall.sweep.table import SweepTable
+
+# Before NumPy is imported: its matrices here are small, and threads that wait for work spend a second core's time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = version("fem-spall")
 

@@ -59,6 +59,7 @@ SIGNATURES = {
     "imbalance": "inddidd",
     "defects": "innndidddd",
     "defect_products": "idnndidddddd",
+    "rasterise": "ildiiDDDld",
     "ball_sums": "idildddDDd",
     "aggregates": "innrnrn",
     "interpolation": "innrnRRinnnr",

@@ -189,3 +189,56 @@ void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys,
         out[3 * i] = count, out[3 * i + 1] = one, out[3 * i + 2] = two;
     }
 }
+
+/* Barycentric coordinates of a pixel's centre in a triangle, each held between 0 and 1. */
+static inline void barycentric(const double *points, const int64_t *face, int64_t column, int64_t row, double w[3])
+{
+    const double *a = points + 3 * face[0], *b = points + 3 * face[1], *c = points + 3 * face[2];
+    const double x = (double)column + 0.5, y = (double)row + 0.5;
+    double determinant = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]);
+    if (determinant == 0) determinant = 1e-300;
+    w[1] = ((x - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (y - a[1])) / determinant;
+    w[2] = ((b[0] - a[0]) * (y - a[1]) - (x - a[0]) * (b[1] - a[1])) / determinant;
+    w[0] = 1 - w[1] - w[2];
+    for (int k = 0; k < 3; k++) w[k] = fmin(fmax(w[k], 0), 1);
+}
+
+/* The nearest of the triangles at the centre of each pixel, -1 where there is none, and the weights of its corners:
+   shown (height, width), weights (height, width, 3).  Points are columns, rows and depths; depths count from ``low``,
+   larger is nearer, in steps of 1 / ``scale`` below 2^31; of two triangles in one step the later one is shown. */
+void rasterise(int64_t count, const int64_t *faces, const double *points, int64_t width, int64_t height, double low,
+               double high, double scale, int64_t *restrict shown, double *restrict weights)
+{
+    for (int64_t k = 0; k < width * height; k++) shown[k] = -1;
+    for (int64_t f = 0; f < count; f++) {
+        const int64_t *face = faces + 3 * f;
+        const double *p[4] = {points + 3 * face[0], points + 3 * face[1], points + 3 * face[2], points + 3 * face[0]};
+        const double bottom = fmin(fmin(p[0][1], p[1][1]), p[2][1]), top = fmax(fmax(p[0][1], p[1][1]), p[2][1]);
+        const int64_t last = (int64_t)fmin(fmax(floor(top - 0.5), -1), (double)height - 1);
+        for (int64_t row = (int64_t)fmin(fmax(ceil(bottom - 0.5), 0), (double)height); row <= last; row++) {
+            double left = INFINITY, right = -INFINITY;
+            for (int k = 0; k < 3; k++) {
+                const double t = ((double)row + 0.5 - p[k][1]) / (p[k + 1][1] - p[k][1]);
+                if (!(t >= 0 && t <= 1)) continue;
+                const double crossing = p[k][0] + t * (p[k + 1][0] - p[k][0]);
+                left = fmin(left, crossing), right = fmax(right, crossing);
+            }
+            if (!(left <= right)) continue;
+            const int64_t end = (int64_t)fmin(fmax(floor(right - 0.5), -1), (double)width - 1);
+            for (int64_t column = (int64_t)fmin(fmax(ceil(left - 0.5), 0), (double)width); column <= end; column++) {
+                double w[3];
+                barycentric(points, face, column, row, w);
+                const double z = fmin(fmax(w[0] * p[0][2] + w[1] * p[1][2] + w[2] * p[2][2], low), high);
+                const int64_t code = ((int64_t)((z - low) * scale) << 32) | f;
+                if (code > shown[row * width + column]) shown[row * width + column] = code;
+            }
+        }
+    }
+    for (int64_t k = 0; k < width * height; k++) {
+        double *w = weights + 3 * k;
+        w[0] = w[1] = w[2] = 0;
+        if (shown[k] < 0) continue;
+        shown[k] &= 0xffffffff;
+        barycentric(points, faces + 3 * shown[k], k % width, k / width, w);
+    }
+}

@@ -25,6 +25,9 @@ MOST_BOXES = 1 << 19
 RESOLVED = 3.0
 
 
+type _Boxes = tuple[float, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+
+
 @dataclass(frozen=True)
 class BallMean:
     """Mean current density over the lithium in a ball.
@@ -180,19 +183,12 @@ class LithiumFlux:
         """Area-weighted mean of the facets whose centroid (at least the nearest one) lies in each ball."""
         if len(centres) == 0:
             return np.empty(0)
+        width, low, keys, points, order = self._boxes(radius)
         current = self.areas * self.density.mean(axis=1)
-        at = self._centroids
-        low, high = at.min(axis=0), at.max(axis=0)
-        width = max(radius, float((high - low).max()) / MOST_BOXES)
-        x, y, z = (np.floor((at - low) / width).astype(np.int64) + 1).T
-        keys = (((x << 20) + y) << 20) + z
-        order = np.argsort(keys, kind="stable")
-        values = np.stack([self.areas[order], current[order]])
-        sums = np.empty((len(centres), 3))
+        values, sums = np.stack([self.areas[order], current[order]]), np.empty((len(centres), 3))
         kernels("double")(
-            "ball_sums", len(centres), np.ascontiguousarray(centres), len(at), keys[order],
-            np.ascontiguousarray(at[order].T), values, low,
-            width, radius, sums,
+            "ball_sums", len(centres), np.ascontiguousarray(centres), len(keys), keys, points, values, low, width,
+            radius, sums,
         )  # fmt: skip
         count, area, total = sums.T
         alone = np.nonzero(count == 0)[0]
@@ -200,6 +196,21 @@ class LithiumFlux:
             nearest = self._tree.query(centres[alone])[1]
             area[alone], total[alone] = self.areas[nearest], current[nearest]
         return np.asarray(total / area)
+
+    def _boxes(self, radius: float) -> _Boxes:
+        """The centroids of the facets by the box they lie in, as the kernel ``ball_sums`` takes them."""
+        if radius not in self._by_radius:
+            at = self._centroids
+            low = at.min(axis=0)
+            width = max(radius, float(np.ptp(at, axis=0).max()) / MOST_BOXES)
+            keys = _packed(at, low, width)
+            order = np.argsort(keys)
+            self._by_radius[radius] = width, low, keys[order], np.ascontiguousarray(at[order].T), order
+        return self._by_radius[radius]
+
+    @cached_property
+    def _by_radius(self) -> dict[float, _Boxes]:
+        return {}
 
     def _ball(self, centre: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Facets (m,) that reach into a ball, and the weights (m, 3) of their corners in the mean over it."""
@@ -221,8 +232,15 @@ class LithiumFlux:
 
 def _thinned(points: NDArray[np.float64], spacing: float) -> NDArray[np.int64]:
     """One point, the first, of each cube of the given edge."""
-    cubes = np.floor((points - points.min(axis=0)) / spacing).astype(np.int64)
-    return np.sort(np.unique(cubes, axis=0, return_index=True)[1])
+    low, high = points.min(axis=0), points.max(axis=0)
+    keys = _packed(points, low, max(spacing, float((high - low).max()) / MOST_BOXES))
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def _packed(points: NDArray[np.float64], low: NDArray[np.float64], width: float) -> NDArray[np.int64]:
+    """One number for the box of each point, counted from 1 along each axis, 20 bits each."""
+    x, y, z = (np.floor((points[:, k] - low[k]) / width).astype(np.int64) + 1 for k in range(3))
+    return np.asarray((((x << 20) + y) << 20) + z)
 
 
 def _gauss() -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -140,21 +140,29 @@ def _paint(axis: Axes, finished: Finished, faces: Ints, frame: _Frame, scale: fl
     shown, weights = visible(frame.pixels(points, scale), faces, width, height)
     seen = shown >= 0
     corner, weight = faces[shown[seen]], weights[seen]
+
+    def mixed(values: Floats) -> Floats:
+        """Values of the points at the pixels that are seen."""
+        return sum((weight[:, k] * values[corner[:, k]] for k in range(3)), np.zeros(len(corner)))
+
     fef = np.asarray(finished.lithium.point_data["fef"], dtype=float)
     level = np.asarray(norm(np.clip(fef, norm.vmin, norm.vmax)))  # 0 to 1, logarithmic
-    index = (255.999 * np.einsum("ij,ij->i", weight, level[corner])).astype(np.uint8)
-    colour = mpl.colormaps["inferno"](np.arange(256))[index]
-    normal = np.einsum("ij,ijk->ik", weight, _normals(points, finished.faces)[corner]) @ frame.camera.axes.T
-    length = np.maximum(np.linalg.norm(normal, axis=1), 1e-12)
-    colour[:, :3] *= (0.72 + 0.28 * np.abs(normal @ _LIGHT) / length)[:, None].clip(0, 1)
+    colour = mpl.colormaps["inferno"](np.arange(256))[(255.999 * mixed(level)).astype(np.uint8)]
+    normal = _normals(points, finished.faces)
+    length = np.maximum(np.sqrt(sum(mixed(part) ** 2 for part in normal.T)), 1e-12)
+    shade = mixed(normal @ frame.camera.axes.T @ _LIGHT)
+    colour[:, :3] *= (0.72 + 0.28 * np.abs(shade) / length)[:, None].clip(0, 1)
     # The electrode is cut at the window; a triangle may reach beyond it.
-    place, window = np.einsum("ij,ijk->ik", weight, points[corner]), finished.window + 1e-6 * np.array([-1, 1])
-    colour[:, 3] = np.all((place >= window[:, 0]) & (place <= window[:, 1]), axis=1)
-    picture = np.zeros((height, width, 4))
+    window = finished.window + 1e-6 * np.array([-1, 1])
+    colour[:, 3] = 1.0
+    for (low, high), part in zip(window, points.T, strict=True):
+        place = mixed(part)
+        colour[:, 3] *= (place >= low) & (place <= high)
+    picture = np.zeros((height, width, 4), dtype=np.float32)
     picture[seen] = colour
-    half = picture.reshape(height // 2, 2, width // 2, 2, 4)
-    alpha = half[..., 3:].mean(axis=(1, 3))
-    rgb = (half[..., :3] * half[..., 3:]).mean(axis=(1, 3)) / np.maximum(alpha, 1e-9)
+    quarters = [picture[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    alpha = sum(part[..., 3:] for part in quarters) / 4
+    rgb = sum(part[..., :3] * part[..., 3:] for part in quarters) / 4 / np.maximum(alpha, 1e-9)
     axis.imshow(
         np.concatenate([rgb, alpha], axis=2).clip(0, 1), origin="lower", extent=(0, width / scale, 0, height / scale)
     )

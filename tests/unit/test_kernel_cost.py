@@ -18,6 +18,8 @@ CELLS, UNKNOWNS, CALLS = 4096, 11000, 4
 #: Entries of a row of the multigrid, and of all of them.
 LENGTH = 14
 ROWS = LENGTH * UNKNOWNS
+#: Balls whose sums are made, each of all points.
+BALLS = 16
 #: The compiler that the counts below are of; another one's are its own.
 COMPILER = "12"
 #: Largest count over that below: less than the 20 % that must not pass unseen.
@@ -31,6 +33,10 @@ COUNTS = {
     "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 19, 19),
     "polish": ("polish(UNKNOWNS, order, starts, map, a, 0.5, 0.25, a, x, y, z, b)", ROWS, 4.8, 4.7),
     "advance": ("advance(UNKNOWNS, 0.5, x, y, z, b)", UNKNOWNS, 2.5, 1.9),
+    "outflow": ("outflow(CELLS, 10, map, da, dx, map, map, dy, dz)", CELLS, 419, 419),
+    "imbalance": ("imbalance(CELLS, map, dx, da, 0, da, dz)", CELLS, 66, 66),
+    "defect_products": ("defect_products(CELLS, da, map, map, da, 0, da, dx, da, dx, da, dz)", CELLS, 248, 248),
+    "ball_sums": ("ball_sums(BALLS, da, UNKNOWNS, keys, da, da, dx, 1, 1, dz)", BALLS * UNKNOWNS, 9.4, 9.4),
 }
 DRIVER = """
 #include <stdint.h>
@@ -43,7 +49,16 @@ void lower(int64_t, int64_t, const int32_t *, const REAL *, REAL *, const REAL *
 double advance(int64_t, REAL, const REAL *, const REAL *, REAL *, REAL *);
 void polish(int64_t, const int32_t *, const int32_t *, const int32_t *, const REAL *, REAL, REAL, const REAL *,
             const REAL *, REAL *, REAL *, REAL *);
-enum { CELLS = %d, UNKNOWNS = %d, LENGTH = %d };
+void outflow(int64_t, int64_t, const int32_t *, const double *, const double *, const int32_t *, const int32_t *,
+             double *, double *);
+void imbalance(int64_t, const int32_t *, const double *, const double *, int64_t, const double *, double *);
+void defect_products(int64_t, const double *, const int32_t *, const int32_t *, const double *, int64_t, const double *,
+                     const double *, const double *, const double *, const double *, double *);
+void ball_sums(int64_t, const double *, int64_t, const int64_t *, const double *, const double *, const double *,
+               double, double, double *);
+enum { CELLS = %d, UNKNOWNS = %d, LENGTH = %d, BALLS = %d };
+static double da[16 * UNKNOWNS], dx[3 * UNKNOWNS], dy[3 * UNKNOWNS], dz[UNKNOWNS];
+static int64_t keys[UNKNOWNS];
 static int32_t map[16 * UNKNOWNS], order[UNKNOWNS], starts[UNKNOWNS / 8 + 1];
 static REAL a[16 * UNKNOWNS], b[UNKNOWNS], x[UNKNOWNS], y[UNKNOWNS], z[UNKNOWNS];
 static REAL coarse[UNKNOWNS];
@@ -54,6 +69,7 @@ int main(int count, char **words)
     for (int i = 0; i <= UNKNOWNS / 8; i++) starts[i] = LENGTH * i;
     for (int i = 0; i < 16 * UNKNOWNS; i++) map[i] = (int32_t)((seed = seed * 1664525u + 1013904223u) %% UNKNOWNS);
     for (int i = 0; i < UNKNOWNS; i++) a[i] = x[i] = 1;
+    for (int i = 0; i < UNKNOWNS; i++) keys[i] = ((1LL << 20) + 1 << 20) + 1; /* all in the box of all balls */
     for (int i = 0; i < atoi(words[2]); i++)
         switch (atoi(words[1])) {
         %s
@@ -76,12 +92,13 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(request.param)
     cases = "\n".join(f"case {number}: {call}; break;" for number, (call, *_) in enumerate(COUNTS.values()))
     source = folder / "driver.c"
-    source.write_text(DRIVER % (CELLS, UNKNOWNS, LENGTH, cases))
+    source.write_text(DRIVER % (CELLS, UNKNOWNS, LENGTH, BALLS, cases))
     flags = [PROCESSOR if flag.startswith("-march") else flag for flag in kernels.FLAGS]
     program, library = source.with_suffix(""), source.with_suffix(".so")
-    kernel_source, real = str(Path(kernels.__file__).with_name("kernels.c")), f"-DREAL={request.param}"
+    sources = [str(Path(kernels.__file__).with_name(name)) for name in kernels.SOURCES]
+    real = f"-DREAL={request.param}"
     for made in (
-        [*command, *flags, real, kernel_source, "-o", str(library), "-lm"],
+        [*command, *flags, real, *sources, "-o", str(library), "-lm"],
         [*command, "-O1", real, str(source), str(library), "-o", str(program)],
     ):
         subprocess.run(made, check=True, capture_output=True, timeout=120)
