@@ -18,7 +18,7 @@ PACKAGE = ROOT / "fem_spall"
 
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
-    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
+    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse", "near"),
     ("analytic.", "yaml_source", "kernels", "deadline"),
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
