@@ -18,8 +18,8 @@ PACKAGE = ROOT / "fem_spall"
 
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
-    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse", "near"),
-    ("analytic.", "yaml_source", "kernels", "deadline"),
+    ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
+    ("analytic.", "yaml_source", "kernels", "deadline", "near"),
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
     ("microstructure",),

@@ -41,15 +41,13 @@ class _Appended:
         return self._element("String", name, raw, f' NumberOfTuples="{len(values)}"')
 
     def _element(self, kind: str, name: str, values: NDArray[np.generic], more: str) -> str:
-        from xml.sax.saxutils import quoteattr  # with all of HTTP
-
         offset = len(self.data)
         raw = np.ascontiguousarray(values).tobytes()
         blocks = [zlib.compress(raw[i : i + _BLOCK], 4) for i in range(0, len(raw), _BLOCK)]
         last = len(raw) % _BLOCK
         head = np.array([len(blocks), _BLOCK, last, *map(len, blocks)], dtype="<u8")
         self.data += head.tobytes() + b"".join(blocks)
-        return f'<DataArray type="{kind}" Name={quoteattr(name)}{more} format="appended" offset="{offset}"/>\n'
+        return f'<DataArray type="{kind}" Name={_quoted(name)}{more} format="appended" offset="{offset}"/>\n'
 
 
 def write_unstructured(
@@ -125,3 +123,10 @@ def _write(path: Path, kind: str, fields: str, piece: str, body: _Appended) -> P
         f'compressor="vtkZLibDataCompressor">\n<{kind}>\n{fields}{piece}</{kind}>\n<AppendedData encoding="raw">\n_'
     )
     return atomic_bytes(path, header.encode() + bytes(body.data) + b"\n</AppendedData>\n</VTKFile>\n")
+
+
+def _quoted(text: str) -> str:
+    """Text as the value of an attribute."""
+    from xml.sax.saxutils import quoteattr  # with all of HTTP
+
+    return quoteattr(text)
