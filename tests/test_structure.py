@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fem_spall"
 #: Layers from bottom to top; a name with a dot at its end stands for a whole folder, whose files may use each other.
 LAYERS = (
     ("errors", "quantity", "progress", "model", "yaml_tree", "reuse"),
-    ("analytic.", "yaml_source", "kernels", "deadline", "near"),
+    ("analytic.", "yaml_source", "kernels", "deadline"),
     ("conductivity", "boundary"),
     ("crack.", "inclusion"),
     ("microstructure",),
@@ -27,7 +27,7 @@ LAYERS = (
     ("case", "benchmark"),
     ("case_schema",),
     ("case_file",),
-    ("fenics", "mesh.arrays"),
+    ("fenics", "mesh.arrays", "near"),
     ("mesh.tagged_surface", "mesh.curved", "mesh.sizes", "mesh.wall"),
     ("mesh.thin", "mesh.plane_faces", "mesh.sides", "mesh.regions", "mesh.mmg", "mesh.distance"),
     ("mesh.embed", "mesh.mend_walls"),

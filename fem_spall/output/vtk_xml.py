@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class _Appended:
         last = len(raw) % _BLOCK
         head = np.array([len(blocks), _BLOCK, last, *map(len, blocks)], dtype="<u8")
         self.data += head.tobytes() + b"".join(blocks)
-        return f'<DataArray type="{kind}" Name={_quoted(name)}{more} format="appended" offset="{offset}"/>\n'
+        return f'<DataArray type="{kind}" Name={quoteattr(name)}{more} format="appended" offset="{offset}"/>\n'
 
 
 def write_unstructured(
@@ -123,10 +124,3 @@ def _write(path: Path, kind: str, fields: str, piece: str, body: _Appended) -> P
         f'compressor="vtkZLibDataCompressor">\n<{kind}>\n{fields}{piece}</{kind}>\n<AppendedData encoding="raw">\n_'
     )
     return atomic_bytes(path, header.encode() + bytes(body.data) + b"\n</AppendedData>\n</VTKFile>\n")
-
-
-def _quoted(text: str) -> str:
-    """Text as the value of an attribute."""
-    from xml.sax.saxutils import quoteattr  # with all of HTTP
-
-    return quoteattr(text)
