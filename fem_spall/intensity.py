@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
-from scipy.spatial import cKDTree
 
 from fem_spall.edges import SharpEdge
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.near import Places
 
 __all__ = ["EdgeIntensity", "edge_intensity"]
 
@@ -134,8 +132,7 @@ class _Line:
 
     def nearest(self, points: Floats, reach: float) -> tuple[Floats, Floats]:
         """Arc length of the nearest point of the line and the distance to it, (m,) each; infinity beyond the reach."""
-        found = cKDTree(self.points).query(points, distance_upper_bound=reach)
-        distance, at = np.asarray(found[0]), np.asarray(found[1])
+        distance, at = Places(self.points).nearest(points, reach)
         arc, least = np.zeros(len(points)), np.where(np.isfinite(distance), distance, np.inf)
         near = np.nonzero(np.isfinite(distance))[0]
         arc[near] = self.arc[at[near]]
@@ -172,42 +169,39 @@ class _Body:
         return np.stack([self.points.min(axis=0), self.points.max(axis=0)])
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.points)
+    def _places(self) -> Places:
+        return Places(self.points)
 
     @cached_property
-    def _on_edges(self) -> tuple[Ints, Ints, cKDTree]:
+    def _on_edges(self) -> tuple[Ints, Ints, Places]:
         """Vertices of all edges, the number of the edge of each, and where they are."""
         vertices = np.concatenate([edge.vertices for edge in self.edges])
         owner = np.repeat(np.arange(len(self.edges)), [len(edge.vertices) for edge in self.edges])
-        return vertices, owner, cKDTree(self.points[vertices])
+        return vertices, owner, Places(self.points[vertices])
 
     @cached_property
-    def _facets_at(self) -> csr_array:
-        """Which facets (columns) have a vertex (rows)."""
-        corners = self.arrays.facets[:, :3]
-        shape = len(self.points), len(corners)
-        columns = np.repeat(np.arange(len(corners)), 3)
-        return csr_array((np.ones(columns.size, dtype=bool), (corners.ravel(), columns)), shape=shape)
+    def _facets_at(self) -> tuple[Ints, Ints]:
+        """Facets by vertex, one vertex after the other, and where those of each vertex begin, (n + 1,)."""
+        corners = self.arrays.facets[:, :3].ravel()
+        count = np.bincount(corners, minlength=len(self.points))
+        return np.argsort(corners, kind="stable") // 3, np.append(0, np.cumsum(count))
 
     def near(self, places: Floats, reach: float) -> Ints:
         """Vertices within a distance of one of the places, ascending, (m,)."""
-        return _union(self._tree.query_ball_point(places, reach))
+        return np.unique(self._places.within(places, reach)[1])
 
     def other_edges(self, number: int, places: Floats, reach: float) -> Ints:
         """Vertices of all edges but one that are within a distance of one of the places."""
-        vertices, owner, tree = self._on_edges
-        found = _union(tree.query_ball_point(places, reach))
+        vertices, owner, places_on = self._on_edges
+        found = np.unique(places_on.within(places, reach)[1])
         return np.asarray(vertices[found[owner[found] != number]])
 
     def facets_at(self, vertices: Ints) -> Ints:
         """Corners (f, 3) of the facets that have one of the vertices."""
-        return np.asarray(self.arrays.facets[np.unique(self._facets_at[vertices].indices), :3])
-
-
-def _union(lists: Any) -> Ints:
-    """Numbers that are in any of the lists, ascending."""
-    return np.unique(np.fromiter((n for some in lists for n in some), dtype=np.int64))
+        facets, begin = self._facets_at
+        count = begin[vertices + 1] - begin[vertices]
+        place = np.repeat(begin[vertices] - np.cumsum(count) + count, count) + np.arange(count.sum())
+        return np.asarray(self.arrays.facets[np.unique(facets[place]), :3])
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,7 @@ class _Tube:
         # What is farther away than this sets no bound.
         obstacles = np.concatenate([held, body.other_edges(number, line.points, 1.2 * widest)])
         if obstacles.size:
-            radius = np.minimum(radius, 0.9 * cKDTree(body.points[obstacles]).query(line.points)[0])
+            radius = np.minimum(radius, 0.9 * Places(body.points[obstacles]).nearest(line.points)[0])
         radius = np.minimum(radius, _own_distance(line, widest))
         scale = line.along(arc, radius)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -288,15 +282,16 @@ class _Stations:
             return np.array([self.total / 2])
         return np.asarray(self.total / self.pieces * np.arange(self.pieces + (not self.ring)))
 
-    def hats(self, arc: Floats) -> csr_array:
-        """Values of the hats at arc lengths (m,), a matrix (m, c)."""
-        count, rows = len(self.arc), np.arange(len(arc))
+    def hats(self, arc: Floats) -> Floats:
+        """Values of the hats at arc lengths (m,), (m, c)."""
         if self.pieces == 0:
-            return csr_array(np.ones((len(arc), 1)))
+            return np.ones((len(arc), 1))
         place = np.clip(arc / self.total * self.pieces, 0, self.pieces)
         left = np.minimum(place.astype(np.int64), self.pieces - 1)
-        values, columns = np.concatenate([left + 1 - place, place - left]), np.concatenate([left, left + 1]) % count
-        return csr_array((values, (np.concatenate([rows, rows]), columns)), shape=(len(arc), count))
+        result, rows = np.zeros((len(arc), len(self.arc))), np.arange(len(arc))
+        for column, value in ((left, left + 1 - place), (left + 1, place - left)):
+            result[rows, column % len(self.arc)] = value
+        return result
 
     def lengths(self, arc: Floats) -> Floats:
         """Integral of each hat over the edge with points at these arc lengths, (c,) float, m."""
@@ -304,7 +299,7 @@ class _Stations:
 
     def density(self, arc: Floats, power: Floats, fits: NDArray[np.bool_]) -> Floats:
         """A g whose integrals against the hats are nearly the given powers, (c,) float; NaN where it does not fit."""
-        products = self._products(arc).toarray()
+        products = self._products(arc)
         # Beyond the last station that fits g goes on as it is there.
         inner = products[np.ix_(fits, fits)] + np.diag(products[np.ix_(fits, ~fits)].sum(axis=1))
         # Means over the hats flatten a maximum, the exact inverse triples the scatter: one step from here to there.
@@ -314,12 +309,12 @@ class _Stations:
         result[fits] = 2 * mean - inner @ mean / length
         return result
 
-    def _products(self, arc: Floats) -> csr_array:
-        """Integrals of products of two hats over the edge, exact for functions linear between its points."""
-        hats, part = self.hats(arc), diags_array(np.diff(arc) / 6)
+    def _products(self, arc: Floats) -> Floats:
+        """Integrals of products of two hats over the edge, (c, c), exact for functions linear between its points."""
+        hats, part = self.hats(arc), np.diff(arc)[:, None] / 6
         begin, end = hats[:-1], hats[1:]
-        mixed = begin.T @ part @ end
-        return csr_array(2 * (begin.T @ part @ begin) + mixed + mixed.T + 2 * (end.T @ part @ end))
+        mixed = begin.T @ (part * end)
+        return np.asarray(2 * (begin.T @ (part * begin)) + mixed + mixed.T + 2 * (end.T @ (part * end)))
 
 
 def _held(body: _Body, near: Ints, advance: Floats) -> Ints:
@@ -342,15 +337,14 @@ def _curvature(line: _Line) -> Floats:
 
 def _own_distance(line: _Line, widest: float) -> Floats:
     """A bit less than half the distance to other parts of the same edge, (n,) float, m; infinity if that is far."""
-    pairs = cKDTree(line.points).query_pairs(2 * widest, output_type="ndarray")
-    apart = np.abs(line.arc[pairs[:, 0]] - line.arc[pairs[:, 1]])
+    one, two = Places(line.points).within(line.points, 2 * widest)
+    apart = np.abs(line.arc[one] - line.arc[two])
     if line.ring:
         apart = np.minimum(apart, line.arc[-1] - apart)
-    distance = np.linalg.norm(line.points[pairs[:, 0]] - line.points[pairs[:, 1]], axis=1)
+    distance = np.linalg.norm(line.points[one] - line.points[two], axis=1)
     other = apart > 2 * distance
     result = np.full(len(line.points), np.inf)
-    for side in pairs[other].T:
-        np.minimum.at(result, side, 0.45 * distance[other])
+    np.minimum.at(result, one[other], 0.45 * distance[other])
     return result
 
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fem_spall"
 LAYERS = (
     ("errors", "quantity", "progress", "memory", "model", "yaml_tree", "reuse"),
     ("analytic.", "yaml_source", "kernels", "deadline"),
-    ("conductivity", "boundary"),
+    ("conductivity", "boundary", "near"),
     ("crack.", "inclusion"),
     ("microstructure",),
     ("electrolyte", "region"),

@@ -152,11 +152,12 @@ def _mesh(
 
 def _work(folder: Path, end: float, case: Case) -> tuple[int, str]:
     """Exit code and last words of one process at the job of a folder, which ends at a time at the latest."""
-    job = Mesher.of_this_thread().begin(folder)
+    mesher = Mesher.of_this_thread()
     try:
+        job = mesher.begin(folder)
         code = _wait(job, end, case)
     except BaseException:
-        job.kill()
+        mesher.end()
         raise
     return code, job.last_words()
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -26,6 +27,9 @@ import numpy.ma  # noqa: F401  (every job needs it, and this process later)
 from fem_spall.mesh.worker import serve
 
 __all__ = ["Job", "Mesher", "clean_environment", "prepare"]
+
+#: Seconds to wait for the end of what was killed.
+PATIENCE = 5.0
 
 
 def clean_environment() -> dict[str, str]:
@@ -42,7 +46,8 @@ class Mesher:
         self._said = ""
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (what it says itself, while it lives)
         self.pid, self._commands, self._answers, wait = (_forked if forked else _started)(self._words)
-        self._close = weakref.finalize(self, _closed, (self._commands, self._answers, self._words), wait)
+        left = self._owner, self.pid, (self._commands, self._answers, self._words), wait
+        self._close = weakref.finalize(self, _killed, *left)
 
     @classmethod
     def of_this_thread(cls) -> Mesher:
@@ -58,23 +63,23 @@ class Mesher:
             self._commands.write(os.fsencode(folder) + b"\n")
         return Job(self, folder)
 
-    def answer(self, seconds: float | None) -> str | None:
+    def answer(self, seconds: float) -> str | None:
         """The next line it says within some seconds, nothing if it has ended; None if it says none."""
-        if seconds is not None and not select.select([self._answers], [], [], seconds)[0]:
+        if not select.select([self._answers], [], [], seconds)[0]:
             return None
         return self._answers.readline().decode()
 
-    def end(self, *, at_once: bool = False) -> int:
-        """End it, and at once also all that it started; return its exit code."""
+    def end(self, *, dead: bool = False) -> int:
+        """End it with all that it does, unless it is dead by itself; return its exit code."""
         if getattr(_kept, "mesher", None) is self:
             _kept.mesher = None
-        if at_once:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
         if self._close.alive:
             self._words.seek(0)
             self._said = self._words.read().decode(errors="replace")
-        return self._close() or 0
+        if not dead:
+            return self._close() or 0
+        left = self._close.detach()
+        return _ended(*left[2]) if left is not None else 0
 
     def last_words(self) -> str:
         """What it said of its own until its end."""
@@ -82,29 +87,21 @@ class Mesher:
 
 
 class Job:
-    """One job of a mesher; ``pid`` is the process that does it, None where the mesher died before."""
+    """One job of a mesher; ``pid`` is the process that does it, once it is known."""
 
     def __init__(self, mesher: Mesher, folder: Path) -> None:
         self._mesher, self._folder = mesher, folder
-        self.code: int | None = None
         self.pid: int | None = None
-        if first := mesher.answer(None):
-            self.pid = int(first)
-        else:
-            self._dead()
 
     def wait(self, seconds: float) -> int | None:
         """Its exit code, or that of its mesher if that died; None where it goes on after some seconds."""
-        if self.code is None and (last := self._mesher.answer(seconds)) is not None:
-            if last:
-                self.code = int(last)
-            else:
-                self._dead()
-        return self.code
-
-    def kill(self) -> None:
-        """End it and all that it started, and its mesher with them."""
-        self._mesher.end(at_once=True)
+        answer = self._mesher.answer(seconds)
+        if answer == "":
+            return self._mesher.end(dead=True)
+        if answer is None or self.pid is not None:
+            return None if answer is None else int(answer)
+        self.pid = int(answer)
+        return None
 
     def last_words(self) -> str:
         """The last line that it said."""
@@ -113,9 +110,6 @@ class Job:
         if not said.strip():
             said = self._mesher.last_words()
         return (said.strip().splitlines()[-1:] or ["it said nothing"])[0][:200]
-
-    def _dead(self) -> None:
-        self.code = self._mesher.end(at_once=True)
 
 
 _kept = threading.local()
@@ -159,13 +153,21 @@ def _forked(words: IO[bytes]) -> tuple[int, IO[bytes], IO[bytes], Callable[[], i
     return pid, open(commands[1], "wb", buffering=0), open(answers[0], "rb", buffering=0), wait
 
 
-def _closed(files: tuple[IO[bytes], ...], wait: Callable[[], int]) -> int:
-    """Exit code of a mesher, which ends with its input."""
+def _killed(owner: int, pid: int, files: tuple[IO[bytes], ...], wait: Callable[[], int]) -> int:
+    """Exit code of a mesher that is ended now, with all that it does; in a fork of its owner it goes on."""
+    if owner == os.getpid():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        while select.select([files[1]], [], [], PATIENCE)[0] and files[1].read(4096):
+            pass  # its job holds the answers open until it is gone too
+    return _ended(owner, pid, files, wait)
+
+
+def _ended(owner: int, _: int, files: tuple[IO[bytes], ...], wait: Callable[[], int]) -> int:
+    """Exit code of a mesher that has ended."""
     for file in files:
         file.close()
-    with suppress(ChildProcessError):  # it is that of the process this one was forked from
-        return wait()
-    return 0
+    return wait() if owner == os.getpid() else 0
 
 
 def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoReturn:
@@ -181,5 +183,7 @@ def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoRe
         for name in set(os.environ) - set(kept):
             del os.environ[name]
         serve(parent)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)

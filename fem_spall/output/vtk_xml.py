@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,6 @@ class _Appended:
         return self._element("String", name, raw, f' NumberOfTuples="{len(values)}"')
 
     def _element(self, kind: str, name: str, values: NDArray[np.generic], more: str) -> str:
-        from xml.sax.saxutils import quoteattr  # with all of HTTP
-
         offset = self._size
         raw = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else memoryview(b"")
         level = 1 if len(zlib.compress(raw[:_BLOCK], 1)) < _WORTH * len(raw[:_BLOCK]) else 0
