@@ -96,10 +96,11 @@ def largest_eigenvalue(
     fixed ones, which ``begin`` is to be as well.
     """
     course: list[tuple[float, float]] = []
-    small = inverse.astype(np.float32)
+    small, found = inverse.astype(np.float32), np.empty(len(begin), dtype=np.float32)
 
     def scaled(rest: Floats, size: float) -> Small:
-        return small * (rest / size).astype(np.float32)
+        np.divide(rest, size, out=found, casting="same_kind")
+        return np.multiply(small, found, out=found)
 
     conjugate_gradients(comm, vectors, multiply, scaled, begin, None, 1e-10, LANCZOS, course)
     if not course:

@@ -75,14 +75,16 @@ class System:
         space = problem.space
         self.owned = space.dofmap.index_map.size_local
         lifted = dolfinx.fem.Function(space)
-        at_fixed = np.zeros(len(lifted.x.array), dtype=bool)
+        at_fixed = dolfinx.la.vector(space.dofmap.index_map, 1)
         for name, values in problem.fixed.items():
             if name in problem.floating:
                 continue
             own = problem.on[name]
             lifted.x.array[own] = values(self.points(own).T)
-            at_fixed[own] = True
-        self.fixed = np.nonzero(at_fixed)[0].astype(np.int32)
+            at_fixed.array[own] = 1.0
+        # A rank may have an unknown of a surface without any facet of it.
+        at_fixed.scatter_forward()
+        self.fixed = np.nonzero(at_fixed.array)[0].astype(np.int32)
         lifted.x.scatter_forward()
         contact = {name: value + problem.offset.get(name, 0.0) for name, (_, value) in problem.contact.items()}
         self.given = LithiumPotential(lifted, contact, current=problem.imposed)

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
 import json
 from fem_spall.fenics import MPI
-from tests.unit.test_ranks import found
-found = found(MPI.COMM_WORLD)
+from tests.unit import test_ranks
+found = test_ranks.{name}(MPI.COMM_WORLD)
 if MPI.COMM_WORLD.rank == 0:
     print(json.dumps(found))
 """
@@ -91,10 +91,17 @@ def galerkin(comm: Any, system: System) -> dict[str, Any]:
     return {"levels": [level.map.size_global for level in levels], "galerkin": defects, "constants": misses}
 
 
+def slivers(comm: Any) -> dict[str, Any]:
+    """Power of a block of twelve cells."""
+    mesh = distribute(block_mesh((1, 1, 2)) if comm.rank == 0 else None, comm)
+    first = solve(formulate(case_of(), mesh, 1), 1e-10)
+    return {"power": [first.bulk_power, solve(formulate(case_of(), mesh, 2), 1e-10, first).bulk_power]}
+
+
 @cache
-def on(ranks: int) -> dict[str, Any]:
+def on(ranks: int, name: str = "found") -> dict[str, Any]:
     mpiexec = Path(sys.executable).with_name("mpiexec")
-    command = [str(mpiexec), "-n", str(ranks), sys.executable, "-m", "mpi4py", "-c", SCRIPT]
+    command = [str(mpiexec), "-n", str(ranks), sys.executable, "-m", "mpi4py", "-c", SCRIPT.format(name=name)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=True)
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
@@ -120,6 +127,11 @@ def test_ranks_share_their_numbers() -> None:
     for found_ in (one, three):
         assert found_["matrix"] < 1e-14
     assert three["size"] == pytest.approx(one["size"], rel=1e-14)
+
+
+def test_a_corner_on_an_electrode_is_fixed_on_every_rank() -> None:
+    """Bug: a rank with a vertex of an electrode but none of its facets adds to rows of others as if it were free."""
+    assert on(7, "slivers")["power"] == pytest.approx(on(1, "slivers")["power"], rel=1e-11)
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
