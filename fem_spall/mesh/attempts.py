@@ -16,7 +16,7 @@ class Attempt(NamedTuple):
 
     ``fraction`` is that of the asked smallest size; ``sharp`` keeps folded edges of cracks; ``plain`` takes no care of
     the shapes of triangles and of the facets of polyhedra; ``plate`` keeps the distance of two close walls; ``walls``
-    keeps the walls as they are; ``close`` lets no place of them go beyond the tolerance.
+    keeps the walls as they are; ``close`` pulls them to the given ones where they are further off than the tolerance.
     """
 
     fraction: float

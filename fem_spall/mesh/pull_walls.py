@@ -55,6 +55,7 @@ class _Pulls(NamedTuple):
 
     @classmethod
     def of(cls, surface: TaggedSurface, given: TaggedSurface, distance: float) -> _Pulls:
+        """All that a surface needs."""
         triangle, place = walls_beyond(surface, given, distance)
         edges, index = facet_edges(surface.faces)
         planes = sorted(set(surface.planes().values()))

@@ -77,13 +77,12 @@ def remesh(
 
     All lengths in mesh units; ``tolerance`` is the distance to the given surface MMG aims at;
     ``sharp`` keeps folded chains of edges within a crack; ``sizes`` gives the largest sizes at places (n, 3);
-    ``plain`` takes MMG's first answer; ``close`` keeps all places within the tolerance.
+    ``plain`` takes MMG's first answer; ``close`` puts right what that leaves beyond the tolerance, as far as that goes.
 
     Raises
     ------
     MeshingError
-        If features thinner than ``size_min`` get pinched, the faces of the block do not stay as they were, or walls
-        do not stay close.
+        If features thinner than ``size_min`` get pinched, or the faces of the block do not stay as they were.
     """
     fold = size_min if sharp else None
     polyhedron = FLAT if not plain and is_polyhedron(surface, size_min) else None
@@ -125,7 +124,6 @@ def remesh(
             result = _pulled(surface, result, tolerance, size_min)
         else:  # the edges of facets are not known there and would be cut
             result = _held(surface, given, result, tolerance, again)
-        _refuse_distance(surface, result, tolerance)
         _refuse_faults(surface, result)
     _refuse_drift(surface, result)
     return result
@@ -160,15 +158,6 @@ def _held(
         keep |= far & (shaped if rings < STUBBORN else given.on_cracks)
         result = again(given, keep)
     return result
-
-
-def _refuse_distance(surface: TaggedSurface, result: TaggedSurface, tolerance: float) -> None:
-    places = places_beyond(surface, result, tolerance)
-    if len(places):
-        raise MeshingError(
-            46, "surface mesh", f"the walls stay further than {tolerance * surface.unit * 1e9:.3g} nm from the given "
-            f"ones near {_um(places[0] * surface.unit)}", "lower mesh.size_min or raise mesh.surface_tolerance",
-        )  # fmt: skip
 
 
 def remesh_plate(

@@ -34,7 +34,7 @@ HOPELESS = 2
 #: Walls are kept at once where their mean edge is above this times the smallest size (those of voxels, which have no
 #: bad triangles and fold where they are thin, earlier); the latter second where it is above FINE.
 AS_FINE, VOXELS_AS_FINE, FINE = 1.5, 0.6, 0.3
-#: How far single places may be beyond the tolerance, in smallest sizes, where closer attempts made no mesh.
+#: How far single places may be beyond the tolerance, in smallest sizes, where the walls are remeshed.
 BEYOND = 2.0
 #: What of the tolerance the walls may move where cells are poor because of them.
 LEAVE = 0.1
@@ -107,7 +107,7 @@ class _Job:
                 mesh, enclosed = self._filled(attempt)
                 side = check_surfaces(mesh, self.boundary.box)
                 quality = check_mesh(mesh, enclosed, settings.quality_floor, side)
-                beyond = 0.0 if attempt is not None and (attempt.close or attempt.walls) else BEYOND * settings.size_min
+                beyond = 0.0 if attempt is not None and attempt.walls else BEYOND * settings.size_min
                 distances = _check_distances(
                     mesh, self.boundary, list(self.surfaces), settings.tolerance, beyond, settings.size_min
                 )
