@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fem_spall.equilibrate import Equilibrator
 from fem_spall.fenics import dolfinx
+from fem_spall.memory import give_back
 from fem_spall.metrics import FIGURES, OTHERS, Evaluation, Metric, evaluate
 from fem_spall.solve import Solution, scatter
 from fem_spall.surface_flux import lithium_flux, vertex_weights
@@ -76,6 +77,7 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
     problem, system = solution.problem, solution.system
     comm = problem.mesh.comm
     wanted, bracketed = comm.bcast(_goals(evaluation) if evaluation is not None else None)
+    give_back()
     equilibrator = Equilibrator(system)
     primal = equilibrator.defect(solution.phi, solution.lithium)
     scale = problem.current_scale

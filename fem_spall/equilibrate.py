@@ -79,8 +79,11 @@ class Equilibrator:
         self._map = topology.index_map(2)
         self._facets = topology.connectivity(3, 2).array.reshape(-1, 4)[: self.cells]
         nodes = mesh.geometry.dofmaps[0][: self.cells]
-        self._numbers = problem.mesh.input_vertex()[nodes[:, :4]].astype(np.int32)
         linear = system.coarse if system.coarse is not None else system
+        if mesh.comm.size == 1:
+            self._numbers = linear.problem.space.dofmap.list
+        else:
+            self._numbers = problem.mesh.input_vertex()[nodes[:, :4]].astype(np.int32)
         if nodes.shape[1] == 4:
             self._geometry, curved = linear.geometry, np.empty(0, dtype=np.int32)
         else:
@@ -102,7 +105,8 @@ class Equilibrator:
         for name, wall in self._walls.items():
             own.jump[wall.facets[:, None], self._places(wall.cells, wall.corners)] -= through[name]
         kernels("double")("imbalance", self.cells, self._facets, own.jump, *self._sides, own.outflow)
-        least = self._nonconforming.solve(-own.outflow, self._into_bodies(own.jump, lithium))
+        missing = np.negative(own.outflow, out=own.outflow)
+        least = self._nonconforming.solve(missing, self._into_bodies(own.jump, lithium))
         facets, beyond = own.bent
         contact = {
             name: wall.density(through[name] + least[wall.cells, wall.side][:, None]) - drawn[name]
@@ -175,8 +179,9 @@ class Equilibrator:
         error, does not spoil that of a poor one.
         """
         weights, apart = (dolfinx.la.vector(self._map, 1) for _ in range(2))
-        each = np.repeat(np.broadcast_to(self._weight, self.cells), 4)
-        weights.array[:] = np.bincount(self._facets.ravel(), each, minlength=len(weights.array))
+        each = np.broadcast_to(self._weight, self.cells)
+        for own in self._facets.T:
+            weights.array[:] += np.bincount(own, each, minlength=len(weights.array))
         facets = self.problem.mesh.facets
         for name in self.problem.fixed:
             apart.array[facets(name)] = 1.0  # a rank may not see that its facet is part of a sheet

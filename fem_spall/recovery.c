@@ -144,16 +144,20 @@ void defect_products(int64_t cells, const double *geometry, const int32_t *numbe
     }
 }
 
-/* First of the ascending keys that is not below a wanted one. */
-static int64_t first_from(int64_t m, const int64_t *keys, int64_t wanted)
+/* First of the m ascending keys that is not below a wanted one, looked for near ``low``. */
+static int64_t first_from(int64_t m, const int64_t *keys, int64_t wanted, int64_t low)
 {
-    int64_t low = 0;
-    while (low < m) {
-        const int64_t middle = (low + m) / 2;
+    int64_t high = low, step = 1;
+    while (low > 0 && keys[low - 1] >= wanted) high = low, low = low > step ? low - step : 0, step *= 2;
+    step = 1;
+    if (high == low) high = low < m ? low + 1 : m;
+    while (high < m && keys[high - 1] < wanted) low = high, high = m - high > step ? high + step : m, step *= 2;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
         if (keys[middle] < wanted)
             low = middle + 1;
         else
-            m = middle;
+            high = middle;
     }
     return low;
 }
@@ -165,6 +169,7 @@ void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys,
                const double *values, const double *low, double width, double radius, double *restrict out)
 {
     const int64_t most = (1 << 20) - 2;
+    int64_t begins[9] = {0}; /* of the lines of boxes: the next centre is mostly near this one */
     const double *px = points, *py = points + m, *pz = points + 2 * m, *first = values, *second = values + m;
     for (int64_t i = 0; i < n; i++, centres += 3) {
         const double cx = centres[0], cy = centres[1], cz = centres[2];
@@ -177,10 +182,10 @@ void ball_sums(int64_t n, const double *centres, int64_t m, const int64_t *keys,
         for (int64_t x = box[0] > 0 ? box[0] - 1 : 0; x <= box[0] + 1; x++)
             for (int64_t y = box[1] > 0 ? box[1] - 1 : 0; y <= box[1] + 1; y++) {
                 const int64_t line = ((x << 20) + y) << 20;
-                const int64_t begin = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0));
-                int64_t end = begin;
+                int64_t *begin = begins + 3 * (x - box[0] + 1) + y - box[1] + 1, end;
+                *begin = end = first_from(m, keys, line + (box[2] > 0 ? box[2] - 1 : 0), *begin);
                 while (end < m && keys[end] <= line + box[2] + 1) end++;
-                _Pragma("omp simd reduction(+ : count, one, two)") for (int64_t k = begin; k < end; k++) {
+                _Pragma("omp simd reduction(+ : count, one, two)") for (int64_t k = *begin; k < end; k++) {
                     const double a = px[k] - cx, b = py[k] - cy, c = pz[k] - cz;
                     const double in = a * a + b * b + c * c <= radius * radius ? 1 : 0;
                     count += in, one += in * first[k], two += in * second[k];

@@ -186,11 +186,11 @@ class LithiumFlux:
         width, low, keys, points, order = self._boxes(radius)
         current = self.areas * self.density.mean(axis=1)
         values, sums = np.stack([self.areas[order], current[order]]), np.empty((len(centres), 3))
-        kernels("double")(
-            "ball_sums", len(centres), np.ascontiguousarray(centres), len(keys), keys, points, values, low, width,
-            radius, sums,
-        )  # fmt: skip
-        count, area, total = sums.T
+        along = np.argsort(_packed(centres, low, width))
+        run = kernels("double")
+        run("ball_sums", len(along), centres[along], len(keys), keys, points, values, low, width, radius, sums)
+        count, area, total = np.empty((3, len(centres)))
+        count[along], area[along], total[along] = sums.T
         alone = np.nonzero(count == 0)[0]
         if alone.size:
             nearest = self._tree.query(centres[alone])[1]

@@ -112,10 +112,10 @@ def _volume_data(solution: Solution, reference: float, offset: float) -> tuple[A
     return {"potential_V": np.asarray(solution.phi.x.array + offset)}, cells
 
 
-def _cells(solution: Solution) -> tuple[NDArray[np.int64], int]:
+def _cells(solution: Solution) -> tuple[NDArray[np.int32], int]:
     """Nodes of the own cells in VTK's order, and VTK's number of the cell type."""
     mesh, space = solution.problem.mesh.mesh, solution.problem.space
-    cells = space.dofmap.list[: mesh.topology.index_map(3).size_local].astype(np.int64)
+    cells = space.dofmap.list[: mesh.topology.index_map(3).size_local]
     if solution.problem.degree == 1:
         return cells, TETRA
     # VTK numbers the six edges 01 12 02 03 13 23; basix 23 13 12 03 02 01.

@@ -60,7 +60,7 @@ class _Appended:
 def write_unstructured(
     path: Path,
     points: NDArray[np.float64],
-    cells: NDArray[np.int64],
+    cells: NDArray[np.int32 | np.int64],
     cell_type: int,
     point_data: Arrays,
     cell_data: Arrays,
@@ -70,7 +70,7 @@ def write_unstructured(
     body = _Appended()
     count = len(cells)
     topology = (
-        body.array("connectivity", cells.astype(np.int64).ravel())
+        body.array("connectivity", cells.ravel())
         + body.array("offsets", np.arange(1, count + 1, dtype=np.int64) * cells.shape[1])
         + body.array("types", np.full(count, cell_type, dtype=np.uint8))
     )
