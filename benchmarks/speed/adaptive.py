@@ -45,8 +45,8 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 MOST_UNKNOWNS = 90_000
 #: What a run imports of each code.
 IMPORTS = {
-    "fem-spall": "import gmsh, numpy.ma, rich.table, ruamel.yaml, fem_spall.run, fem_spall.stage, fem_spall.terminal, "
-    "fem_spall.output.report; from fem_spall.refusal import end; end(0)",
+    "fem-spall": "import gmsh, numpy.ma, rich.table, ruamel.yaml, fem_spall.run, fem_spall.stage, fem_spall.terminal; "
+    "from fem_spall.refusal import end; end(0)",
     "NGSolve": "import ngsolve, netgen.occ",
 }
 
