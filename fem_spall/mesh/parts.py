@@ -108,7 +108,9 @@ def _cut(cells: Numbers, points: Places, which: Numbers, count: int) -> list[Num
     else:
         ends, weights = cells[which, 0], np.empty(3)
         weights[np.argsort([-np.ptp(points[ends, axis]) for axis in range(3)])] = _ASKEW
-        along = (points @ weights)[cells[which]] @ np.ones(4)
+        place, along = points @ weights, np.zeros(len(which))
+        for corner in range(4):
+            along += place[cells[which, corner]]
         order = np.argpartition(along, size)
         low, high = np.sort(which[order[:size]]), np.sort(which[order[size:]])
     return [*_cut(cells, points, low, few), *_cut(cells, points, high, count - few)]
