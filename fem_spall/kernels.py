@@ -15,20 +15,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from fem_spall.errors import SetupError
 
-__all__ = ["LANES", "Kernels", "cache_folder", "compiler", "kernels"]
+__all__ = ["LANES", "LONGEST", "Kernels", "aligned", "cache_folder", "compiler", "kernels"]
 
 #: Cells of one batch, W in ``kernels.c``.
 LANES = 8
+#: Cells of the longest fan.
+LONGEST = 8
+#: Bytes of a line of the cache.
+LINE = 64
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared")
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
 #: b of bytes.
 SIGNATURES = {
-    "stiffness": "inrrr",
+    "fans": "iinnnbnnn",
+    "fan_geometry": "innnnrr",
+    "stiffness": "iinnrrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",
     "fluxes": "iniddinrr",
@@ -92,6 +100,12 @@ class Kernels:
                 raise TypeError(f"{name} takes contiguous arrays of {self._arrays[kind]}; got {argument.dtype}")
             values.append(ctypes.c_void_p(argument.ctypes.data))
         return float(getattr(self._library, name)(*values))
+
+
+def aligned(size: int, dtype: Any) -> NDArray[Any]:
+    """An array that begins where a line of the cache does."""
+    raw = np.empty(size * np.dtype(dtype).itemsize + LINE, dtype=np.uint8)
+    return raw[-raw.ctypes.data % LINE :][: raw.size - LINE].view(dtype)
 
 
 @cache

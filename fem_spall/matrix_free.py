@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
-from fem_spall.kernels import LANES, Kernels, kernels
+from fem_spall.kernels import LANES, LONGEST, Kernels, aligned, kernels
 from fem_spall.multigrid import conjugate_gradients, largest_eigenvalue, smoothing_steps
 
 __all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
@@ -42,7 +42,7 @@ class _Cells:
     """What the kernels need of the cells in one precision."""
 
     run: Kernels
-    geometry: NDArray[Any]  # (batches, 6, LANES)
+    geometry: NDArray[Any]  # of the cells in the order of fans, (length, 6, LANES) by batch
     matrices: NDArray[Any]  # (curved, 55)
     contact: list[tuple[NDArray[np.int32], Any]]  # unknowns on a surface, and their matrix
 
@@ -65,13 +65,17 @@ class Stiffness:
         self._sigma = _upper(problem)
         matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.by_cell[self.curved])
         self.contact = {name: self._contact(name) for name in problem.contact}
-        self._double = _Cells(kernels("double"), geometry, matrices, list(self.contact.values()))
+        self._geometry = geometry
+        self._fans, fanned = _fans(self.unknowns, geometry, self.map.size_local + self.map.num_ghosts)
+        self._double = _Cells(kernels("double"), fanned, matrices, list(self.contact.values()))
 
     @cached_property
     def _single(self) -> _Cells:
         cells, small = self._double, np.float32
         contact = [(own, matrix.astype(small)) for own, matrix in cells.contact]
-        return _Cells(kernels("float"), cells.geometry.astype(small), cells.matrices.astype(small), contact)
+        geometry = aligned(cells.geometry.size, small)
+        geometry[:] = cells.geometry
+        return _Cells(kernels("float"), geometry, cells.matrices.astype(small), contact)
 
     @property
     def stored_bytes(self) -> int:
@@ -92,7 +96,7 @@ class Stiffness:
         x.scatter_forward()
         values, result = x.array, y.array
         result[:] = 0.0
-        cells.run("stiffness", self.cells, self.unknowns, cells.geometry, values, result)
+        cells.run("stiffness", *self._fans, cells.geometry, values, result)
         if self.curved.size:
             cells.run("stored", self.curved.size, self.curved, self.unknowns, cells.matrices, values, result)
         for own, matrix in cells.contact if contact else ():
@@ -103,7 +107,7 @@ class Stiffness:
     def energy(self, potential: Floats) -> float:
         """Local part of φ·Aφ without surfaces, summed by cell, of local potentials."""
         cells = self._double
-        total = cells.run("energy", self.cells, self.unknowns, cells.geometry, potential)
+        total = cells.run("energy", self.cells, self.unknowns, self._geometry, potential)
         if self.curved.size:
             own = potential[self.unknowns[self.curved]]
             place = np.arange(own.size, dtype=np.int32).reshape(own.shape)
@@ -132,7 +136,7 @@ class Stiffness:
     def diagonal(self) -> Floats:
         """Diagonal of A for the owned unknowns; collective."""
         cells, result = self._double, self.vector()
-        cells.run("diagonal", self.cells, self.unknowns, cells.geometry, result.array)
+        cells.run("diagonal", self.cells, self.unknowns, self._geometry, result.array)
         places = np.cumsum([0, *range(10, 1, -1)])
         np.add.at(result.array, self.unknowns[self.curved], cells.matrices[:, places])
         for own, matrix in cells.contact:
@@ -147,6 +151,22 @@ class Stiffness:
         own = self.problem.on[name]
         whole = dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy(ghosted=True).tocsr()
         return own, whole[own][:, own]
+
+
+def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> tuple[tuple[int, int, Any, Any], Floats]:
+    """The cells in fans round edges: number of batches, their lengths and unknowns; and the geometry in that order."""
+    cells, run = len(unknowns), kernels("double")
+    work = np.empty(n, np.int32), np.empty(4 * cells, np.int32), np.empty(cells, np.uint8)
+    # Room for the worst case; pages that are not written to take no memory.
+    most = cells + LANES * LONGEST**2
+    lengths, at, slots = (np.empty(size, np.int32) for size in (most // LANES, 10 * most, most))
+    count = int(run("fans", cells, n, unknowns, *work, lengths, at, slots))
+    lengths = lengths[:count].copy()
+    total = LANES * int(lengths.sum())
+    at = at[: 6 * LANES * count + 4 * total]
+    result = aligned(6 * total, np.float64)
+    run("fan_geometry", count, lengths, at, slots, unknowns, geometry, result)
+    return (count, n, lengths, at), result
 
 
 def _upper(problem: ConductionProblem) -> tuple[Floats, int]:
