@@ -29,6 +29,15 @@ static inline void gather(int count, int size, const int32_t *at, const REAL *x,
     }
 }
 
+/* Out of the compiler's sight: it would keep indices of one cell for the next on the stack. */
+#define FRESH(at) __asm__("" : "+r"(at))
+
+static inline lanes take(const int32_t *at, const REAL *x)
+{
+    FRESH(at);
+    return (lanes){x[at[0]], x[at[1]], x[at[2]], x[at[3]], x[at[4]], x[at[5]], x[at[6]], x[at[7]]};
+}
+
 /* g_i(v) for i = 1, 2, 3 at v = 0..3 from the ten values of each lane. */
 static inline void gradients(const REAL u[10][W], REAL g[3][4][W])
 {
@@ -67,6 +76,13 @@ static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W
 /* Fans: cells (a, b, v, w), (a, b, w, ...) round an edge ab, of which each shares a facet with the one before, so that
    k cells have 6 + 4 k unknowns to load and store instead of 10 k. */
 #define LONGEST 8
+/* The processor does not foresee which unknowns come: they are asked for in packs, SOON batches before their batch, unless
+   one of the last RECENT had them.  Indices and geometry are asked for STEPS cells before. */
+#define LINE 64 /* bytes of a line of the cache */
+#define PACK 16
+#define SOON 16
+#define RECENT 200
+#define STEPS 16
 static const int8_t EDGE[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
 
 typedef struct {
@@ -174,17 +190,19 @@ static void write(const int32_t *unknowns, const fan *fans, int count, int32_t *
     }
 }
 
-/* Batches of fans of one length, W of them, and how many; the longest through each cell that is left is taken, in the
-   cells' order.  ``slots`` (length, W) by batch, the cell or -1, has room for m = cells + W LONGEST^2, ``at`` (6 + 4 length,
-   W) by batch, the unknowns, for 10 m, and ``lengths`` by batch for m / W.  ``first`` (n), ``across`` (cells, 4) and
-   ``taken`` (cells) are for work. */
+/* Batches of W fans of one length, and how many; the longest through each cell that is left is taken, in the cells' order.
+   ``slots`` (length, W) by batch, the cell or -1, has room for m = cells + W LONGEST^2; ``at`` (6 + 4 length, W) by batch,
+   the unknowns, and the ``packs`` to ask for for 10 m; ``lengths`` and ``ends``, of its packs, by batch for m / W.
+   ``first`` (n), ``across`` (cells, 4) and ``taken`` (cells) are for work. */
 int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, int32_t *across, uint8_t *taken,
-             int32_t *lengths, int32_t *at, int32_t *slots)
+             int32_t *lengths, int32_t *ends, int32_t *packs, int32_t *at, int32_t *slots)
 {
     fan waiting[LONGEST + 1][W];
     int count[LONGEST + 1] = {0};
-    int64_t batches = 0;
+    int32_t batches = 0, asked = 0;
     facing(cells, n, unknowns, first, across);
+    int32_t *const last = first; /* batch that had a pack last */
+    for (int64_t i = 0; i < n; i++) last[i] = -RECENT - 1;
     for (int64_t c = 0; c < cells; c++) taken[c] = 0;
     for (int64_t c = 0; c < cells + LONGEST; c++) {
         int k = (int)(c - cells) + 1; /* at the end those that wait */
@@ -196,6 +214,12 @@ int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, 
         }
         if (c < cells ? count[k] < W : !count[k]) continue;
         write(unknowns, waiting[k], count[k], at, slots);
+        for (int i = 0; i < (6 + 4 * k) * W; i++) {
+            const int32_t pack = at[i] / PACK;
+            if (last[pack] < batches - RECENT) packs[asked++] = pack;
+            last[pack] = batches;
+        }
+        ends[batches] = asked;
         lengths[batches++] = k;
         at += (6 + 4 * k) * W;
         slots += k * W;
@@ -238,19 +262,6 @@ void fan_geometry(int64_t batches, const int32_t *lengths, const int32_t *at, co
             }
 }
 
-#define LINE 64 /* bytes of a line of the cache */
-#define STEPS 16 /* cells of a lane, and unknowns, by which memory is asked for before it is needed */
-#define AHEAD 1024
-
-/* Out of line of the compiler's eyes: it would keep indices of one cell for the next on the stack. */
-#define FRESH(at) __asm__("" : "+r"(at))
-
-static inline lanes take(const int32_t *at, const REAL *x)
-{
-    FRESH(at);
-    return (lanes){x[at[0]], x[at[1]], x[at[2]], x[at[3]], x[at[4]], x[at[5]], x[at[6]], x[at[7]]};
-}
-
 static inline void give(const int32_t *at, lanes value, REAL *y)
 {
     FRESH(at);
@@ -261,17 +272,16 @@ static inline void give(const int32_t *at, lanes value, REAL *y)
 
    g_i(k) is the gradient at corner k of a cell (a, b, v, w) along the edge from a to b, v, w for i = 1, 2, 3, and f_i(k)
    the flux.  Of the next cell g_2 is g_3 of this one, and g_1 at v is that at w; the flux along a spoke, from a, b or v
-   itself, is complete after the second of its cells.  What comes soon is asked for: of the ``n`` unknowns the cells'
-   numbers grow with the batches, more or less. */
-void stiffness(int64_t batches, int64_t n, const int32_t *lengths, const int32_t *at, const REAL *geometry,
-               const REAL *x, REAL *restrict y)
+   itself, is complete after the second of its cells.  Memory that is needed soon is asked for. */
+void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, const int32_t *packs, const int32_t *at,
+               const REAL *geometry, const REAL *x, REAL *restrict y)
 {
-    for (int64_t batch = 0, front = 0; batch < batches; batch++) {
-        const int64_t soon = n * (batch + 1) / batches + AHEAD;
-        for (; front < soon && front < n; front += LINE / (int)sizeof(REAL)) {
-            __builtin_prefetch(x + front);
-            __builtin_prefetch(y + front, 1);
-        }
+    for (int64_t batch = 0, k = 0; batch < batches; batch++) {
+        for (const int32_t end = ends[batch + SOON < batches ? batch + SOON : batches - 1]; k < end; k++)
+            for (int part = 0; part < PACK; part += LINE / (int)sizeof(REAL)) {
+                __builtin_prefetch(x + PACK * (int64_t)packs[k] + part);
+                __builtin_prefetch(y + PACK * (int64_t)packs[k] + part, 1);
+            }
         const int32_t *const edge = at, *spoke = at + 3 * W;
         const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), ends = a - b;
         const lanes g1a = 4 * (ab - a) + ends, g1b = 4 * (b - ab) + ends;
@@ -627,15 +637,23 @@ void parents(int64_t cells, const int32_t *ones, const int32_t *twos, int32_t *o
 }
 
 /* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3, or zero where ``inverse`` is zero; which is
-   added to ``total`` as well. */
+   added to ``total`` as well.  In blocks, so that no branch is to be foreseen at the fixed unknowns. */
+#define BLOCK 64
 static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *coarse,
                               REAL *restrict fine, REAL *restrict total)
 {
-    for (int64_t i = 0; i < n; i++, parent += count) {
-        REAL sum = coarse[parent[0]] + coarse[parent[1]];
-        if (count == 3) sum += coarse[parent[2]];
-        fine[i] = inverse[i] != 0 ? sum * (REAL)(1.0 / count) : 0;
-        total[i] += fine[i];
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int size = n - first < BLOCK ? (int)(n - first) : BLOCK;
+        REAL sum[BLOCK];
+        for (int k = 0; k < size; k++, parent += count) {
+            sum[k] = coarse[parent[0]] + coarse[parent[1]];
+            if (count == 3) sum[k] += coarse[parent[2]];
+        }
+        LANES for (int k = 0; k < size; k++) {
+            const REAL own = inverse[first + k] != 0 ? sum[k] * (REAL)(1.0 / count) : 0;
+            fine[first + k] = own;
+            total[first + k] += own;
+        }
     }
 }
 
@@ -652,12 +670,19 @@ void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse,
 static inline void lower_to(int64_t n, int count, const int32_t *parent, const REAL *inverse, REAL *restrict r,
                             const REAL *w, REAL *restrict coarse)
 {
-    for (int64_t i = 0; i < n; i++, parent += count) {
-        const REAL rest = r[i] - w[i], part = inverse[i] != 0 ? rest * (REAL)(1.0 / count) : 0;
-        r[i] = rest;
-        coarse[parent[0]] += part;
-        coarse[parent[1]] += part;
-        if (count == 3) coarse[parent[2]] += part;
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int size = n - first < BLOCK ? (int)(n - first) : BLOCK;
+        REAL own[BLOCK];
+        LANES for (int k = 0; k < size; k++) {
+            const REAL rest = r[first + k] - w[first + k];
+            r[first + k] = rest;
+            own[k] = inverse[first + k] != 0 ? rest * (REAL)(1.0 / count) : 0;
+        }
+        for (int k = 0; k < size; k++, parent += count) {
+            coarse[parent[0]] += own[k];
+            coarse[parent[1]] += own[k];
+            if (count == 3) coarse[parent[2]] += own[k];
+        }
     }
 }
 
@@ -754,11 +779,17 @@ void fill(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *va
         }
 }
 
-static inline void slice(const int32_t *starts, const int32_t *columns, const REAL *values, const REAL *x, REAL sum[W])
+static inline lanes slice(const int32_t *starts, const int32_t *columns, const REAL *values, const REAL *x)
 {
-    LANES for (int l = 0; l < W; l++) sum[l] = 0;
-    for (int64_t j = W * (int64_t)starts[0]; j < W * (int64_t)starts[1]; j += W)
-        LANES for (int l = 0; l < W; l++) sum[l] += values[j + l] * x[columns[j + l]];
+    const anywhere *entry = (const anywhere *)values;
+    lanes sum = {0}, other = {0};
+    int32_t j = starts[0];
+    for (; j + 1 < starts[1]; j += 2) {
+        sum += entry[j] * take(columns + W * (int64_t)j, x);
+        other += entry[j + 1] * take(columns + W * (int64_t)(j + 1), x);
+    }
+    if (j < starts[1]) sum += entry[j] * take(columns + W * (int64_t)j, x);
+    return sum + other;
 }
 
 /* y = a y + b A x */
@@ -767,8 +798,7 @@ void times(int64_t n, const int32_t *order, const int32_t *starts, const int32_t
 {
     for (int64_t first = 0; first < n; first += W, starts++) {
         const int count = n - first < W ? (int)(n - first) : W;
-        REAL sum[W];
-        slice(starts, columns, values, x, sum);
+        const lanes sum = slice(starts, columns, values, x);
         for (int l = 0; l < count; l++) y[order[first + l]] = a * y[order[first + l]] + b * sum[l];
     }
 }
@@ -779,8 +809,7 @@ void polish(int64_t n, const int32_t *order, const int32_t *starts, const int32_
 {
     for (int64_t first = 0; first < n; first += W, starts++) {
         const int count = n - first < W ? (int)(n - first) : W;
-        REAL sum[W];
-        slice(starts, columns, values, d, sum);
+        const lanes sum = slice(starts, columns, values, d);
         for (int l = 0; l < count; l++) {
             const int32_t i = order[first + l];
             const REAL rest = r[i] - sum[l], step = a * d[i] + b * inverse[i] * rest;

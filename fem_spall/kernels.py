@@ -34,9 +34,9 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-share
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
 #: b of bytes.
 SIGNATURES = {
-    "fans": "iinnnbnnn",
+    "fans": "iinnnbnnnnn",
     "fan_geometry": "innnnrr",
-    "stiffness": "iinnrrr",
+    "stiffness": "innnnrrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",
     "fluxes": "iniddinrr",

@@ -35,6 +35,7 @@ CHUNK = 4096
 SMOOTHING = 2
 
 type Floats = NDArray[np.float64]
+type Fans = tuple[int, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -153,20 +154,20 @@ class Stiffness:
         return own, whole[own][:, own]
 
 
-def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> tuple[tuple[int, int, Any, Any], Floats]:
-    """The cells in fans round edges: number of batches, their lengths and unknowns; and the geometry in that order."""
+def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> tuple[Fans, Floats]:
+    """The cells in fans round edges, as the kernel ``stiffness`` takes them, and the geometry in that order.
+
+    There are ``n`` local unknowns.
+    """
     cells, run = len(unknowns), kernels("double")
     work = np.empty(n, np.int32), np.empty(4 * cells, np.int32), np.empty(cells, np.uint8)
-    # Room for the worst case; pages that are not written to take no memory.
-    most = cells + LANES * LONGEST**2
-    lengths, at, slots = (np.empty(size, np.int32) for size in (most // LANES, 10 * most, most))
-    count = int(run("fans", cells, n, unknowns, *work, lengths, at, slots))
-    lengths = lengths[:count].copy()
-    total = LANES * int(lengths.sum())
-    at = at[: 6 * LANES * count + 4 * total]
-    result = aligned(6 * total, np.float64)
-    run("fan_geometry", count, lengths, at, slots, unknowns, geometry, result)
-    return (count, n, lengths, at), result
+    most = cells + LANES * LONGEST**2  # pages that are not written to take no memory
+    lengths, ends = (np.empty(most // LANES, np.int32) for _ in range(2))
+    packs, at, slots = (np.empty(size, np.int32) for size in (10 * most, 10 * most, most))
+    count = int(run("fans", cells, n, unknowns, *work, lengths, ends, packs, at, slots))
+    ordered = aligned(6 * LANES * int(lengths[:count].sum()), np.float64)
+    run("fan_geometry", count, lengths, at, slots, unknowns, geometry, ordered)
+    return (count, lengths, ends, packs, at), ordered
 
 
 def _upper(problem: ConductionProblem) -> tuple[Floats, int]:
