@@ -240,12 +240,13 @@ static inline void linear(const REAL *g, REAL k[4][4])
     }
 }
 
-/* The geometry of the cells in the order of fans: out (length, 6, W) by batch, with (a, b, v, w) for corners. */
+/* The geometry of the cells in the order of fans, (length, 6, W) by batch, with (a, b, v, w) for corners: in single
+   precision, and what that leaves. */
 void fan_geometry(int64_t batches, const int32_t *lengths, const int32_t *at, const int32_t *slots,
-                  const int32_t *unknowns, const REAL *geometry, REAL *out)
+                  const int32_t *unknowns, const REAL *geometry, float *near, float *rest)
 {
     for (int64_t batch = 0; batch < batches; batch++, at += (6 + 4 * lengths[batch - 1]) * W)
-        for (int32_t j = 0; j < lengths[batch]; j++, slots += W, out += 6 * W)
+        for (int32_t j = 0; j < lengths[batch]; j++, slots += W, near += 6 * W, rest += 6 * W)
             for (int l = 0; l < W; l++) {
                 const int32_t cell = slots[l], *next = at + (6 + 4 * j) * W + l;
                 REAL k[4][4] = {{0}};
@@ -258,8 +259,29 @@ void fan_geometry(int64_t batches, const int32_t *lengths, const int32_t *at, co
                     corners[2] = corner(its, *next);
                 }
                 for (int p = 0, e = 0; p < 3; p++)
-                    for (int q = p; q < 3; q++, e++) out[e * W + l] = k[corners[p]][corners[q]];
+                    for (int q = p; q < 3; q++, e += W) {
+                        const REAL whole = k[corners[p]][corners[q]];
+                        near[e + l] = (float)whole;
+                        rest[e + l] = (float)(whole - (REAL)near[e + l]);
+                    }
             }
+}
+
+/* Number k of the geometry of W cells, in the precision of the numbers. */
+typedef float singles __attribute__((vector_size(W * sizeof(float)), aligned(4), may_alias));
+static inline lanes number(const float *near, const float *rest, int k)
+{
+    lanes whole = __builtin_convertvector(*(const singles *)(near + k * W), lanes);
+    if (sizeof(REAL) > sizeof(float)) whole += __builtin_convertvector(*(const singles *)(rest + k * W), lanes);
+    return whole;
+}
+
+/* Where a cell (a, b, v, w) of a fan has its ten unknowns. */
+static inline void places(const int32_t *edge, const int32_t *spoke, const int32_t *next, const int32_t *at[10])
+{
+    at[0] = edge, at[1] = edge + W, at[2] = spoke, at[3] = next;
+    at[4] = next + 3 * W, at[5] = next + 2 * W, at[6] = spoke + 2 * W;
+    at[7] = next + W, at[8] = spoke + W, at[9] = edge + 2 * W;
 }
 
 static inline void give(const int32_t *at, lanes value, REAL *y)
@@ -274,7 +296,7 @@ static inline void give(const int32_t *at, lanes value, REAL *y)
    the flux.  Of the next cell g_2 is g_3 of this one, and g_1 at v is that at w; the flux along a spoke, from a, b or v
    itself, is complete after the second of its cells.  Memory that is needed soon is asked for. */
 void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, const int32_t *packs, const int32_t *at,
-               const REAL *geometry, const REAL *x, REAL *restrict y)
+               const float *near, const float *rest, const REAL *x, REAL *restrict y)
 {
     for (int64_t batch = 0, k = 0; batch < batches; batch++) {
         for (const int32_t end = ends[batch + SOON < batches ? batch + SOON : batches - 1]; k < end; k++)
@@ -291,17 +313,17 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
         lanes f1a = {0}, f1b = {0}, f1v = {0}, fa = {0}, fb = {0}, fv = {0}; /* fa, fb, fv along the spoke */
         lanes f1s = {0}, fbs = {0}, ra = {0}, to_v = {0}, to_av = {0};
         at += 6 * W;
-        for (int32_t j = 0; j < lengths[batch]; j++, at += 4 * W, geometry += 6 * W) {
-            for (int k = 0; k < 6 * W * (int)sizeof(REAL); k += LINE)
-                __builtin_prefetch((const char *)(geometry + STEPS * 6 * W) + k);
-            for (int k = 0; k < 4 * W * (int)sizeof *at; k += LINE)
-                __builtin_prefetch((const char *)(at + STEPS * 4 * W) + k);
+        for (int32_t j = 0; j < lengths[batch]; j++, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            for (int p = 0; p < 6 * W; p += LINE / 4) __builtin_prefetch(near + STEPS * 6 * W + p);
+            for (int p = 0; p < 6 * W && sizeof(REAL) > 4; p += LINE / 4) __builtin_prefetch(rest + STEPS * 6 * W + p);
+            for (int p = 0; p < 4 * W; p += LINE / 4) __builtin_prefetch(at + STEPS * 4 * W + p);
             const lanes w = take(at, x), aw = take(at + W, x), bw = take(at + 2 * W, x), vw = take(at + 3 * W, x);
             const lanes further = a - w, g1w = 4 * (bw - aw) + ends, g2w = 4 * (vw - aw) + fall;
             const lanes g3a = 4 * (aw - a) + further, g3b = 4 * (bw - ab) + further;
             const lanes g3v = 4 * (vw - av) + further, g3w = 4 * (w - aw) + further, sum3 = g3a + g3b + g3w;
             const lanes s1 = g1a + g1b + g1v + g1w, s2 = sum2 + g2w, s3 = sum3 + g3v;
-            const anywhere *const g = (const anywhere *)geometry;
+            const lanes g[6] = {number(near, rest, 0), number(near, rest, 1), number(near, rest, 2),
+                                number(near, rest, 3), number(near, rest, 4), number(near, rest, 5)};
             const lanes h1 = g[0] * s1 + g[1] * s2 + g[2] * s3, h2 = g[1] * s1 + g[3] * s2 + g[4] * s3;
             const lanes h3 = g[2] * s1 + g[4] * s2 + g[5] * s3;
 #define FLUX(i, k, one, two, three) (h##i + g[one] * g1##k + g[two] * g2##k + g[three] * g3##k)
@@ -326,19 +348,25 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
     }
 }
 
-/* x.A x over straight-sided cells */
-double energy(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x)
+/* x.A x over them */
+double energy(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest,
+              const REAL *x)
 {
     double sum = 0;
-    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
-        int count = cells - first < W ? (int)(cells - first) : W;
-        REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
-        REAL f[3][4][W] __attribute__((aligned(64)));
-        gather(count, 10, unknowns + 10 * first, x, u);
-        gradients(u, g);
-        conducted(geometry, g, f);
-        for (int i = 0; i < 12; i++)
-            for (int l = 0; l < W; l++) sum += (double)(g[i / 4][i % 4][l] * f[i / 4][i % 4][l]);
+    for (int64_t batch = 0; batch < batches; batch++) {
+        const int32_t *const edge = at, *spoke = at + 3 * W, *its[10];
+        at += 6 * W;
+        for (int32_t j = 0; j < lengths[batch]; j++, spoke = at, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
+            REAL f[3][4][W] __attribute__((aligned(64))), geometry[6][W] __attribute__((aligned(64)));
+            places(edge, spoke, at, its);
+            for (int k = 0; k < 10; k++) *(lanes *)u[k] = take(its[k], x);
+            for (int k = 0; k < 6; k++) *(lanes *)geometry[k] = number(near, rest, k);
+            gradients(u, g);
+            conducted(geometry[0], g, f);
+            for (int i = 0; i < 12; i++)
+                for (int l = 0; l < W; l++) sum += (double)(g[i / 4][i % 4][l] * f[i / 4][i % 4][l]);
+        }
     }
     return sum;
 }
@@ -508,19 +536,26 @@ void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *p
     }
 }
 
-/* Add the diagonal of the straight-sided cells. */
-void diagonal(int64_t cells, const int32_t *unknowns, const REAL *geometry, REAL *out)
+/* Add the diagonal of the straight-sided cells, in fans. */
+void diagonal(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest, REAL *out)
 {
     static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
-    for (int64_t c = 0; c < cells; c++) {
-        const REAL *g = geometry + c / W * 6 * W + c % W;
-        const int32_t *at = unknowns + 10 * c;
-        REAL k[4][4];
-        linear(g, k);
-        for (int v = 0; v < 4; v++) out[at[v]] += 12 * k[v][v];
-        for (int e = 0; e < 6; e++) {
-            int a = ends[e][0], b = ends[e][1];
-            out[at[4 + e]] += 32 * (k[a][a] + k[b][b] + k[a][b]);
+    for (int64_t batch = 0; batch < batches; batch++) {
+        const int32_t *const edge = at, *spoke = at + 3 * W, *its[10];
+        at += 6 * W;
+        for (int32_t j = 0; j < lengths[batch]; j++, spoke = at, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            REAL geometry[6][W] __attribute__((aligned(64)));
+            places(edge, spoke, at, its);
+            for (int k = 0; k < 6; k++) *(lanes *)geometry[k] = number(near, rest, k);
+            for (int l = 0; l < W; l++) {
+                REAL k[4][4];
+                linear(geometry[0] + l, k);
+                for (int v = 0; v < 4; v++) out[its[v][l]] += 12 * k[v][v];
+                for (int e = 0; e < 6; e++) {
+                    const int a = ends[e][0], b = ends[e][1];
+                    out[its[4 + e][l]] += 32 * (k[a][a] + k[b][b] + k[a][b]);
+                }
+            }
         }
     }
 }
@@ -593,6 +628,18 @@ void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict
         REAL step = b * inverse[i] * r[i];
         d[i] = step;
         x[i] = add ? x[i] + step : step;
+    }
+}
+
+/* The same for a residual in double precision, of which r takes ``scale`` times as much. */
+void enter(int64_t n, double scale, REAL b, const REAL *inverse, const double *residual, REAL *restrict r,
+           REAL *restrict d, REAL *restrict x)
+{
+    LANES for (int64_t i = 0; i < n; i++) {
+        const REAL rest = (REAL)(scale * residual[i]), step = b * inverse[i] * rest;
+        r[i] = rest;
+        d[i] = step;
+        x[i] = step;
     }
 }
 
@@ -731,6 +778,12 @@ void products(int64_t n, const float *z, const REAL *a, const REAL *b, double *o
 void direct(int64_t n, REAL beta, const float *z, REAL *restrict p)
 {
     LANES for (int64_t i = 0; i < n; i++) p[i] = (REAL)z[i] + beta * p[i];
+}
+
+/* x = 0 at some unknowns. */
+void clear(int64_t count, const int32_t *which, REAL *x)
+{
+    for (int64_t k = 0; k < count; k++) x[which[k]] = 0;
 }
 
 /* A matrix by rows is kept in slices of W rows, padded with zeros to the longest of them, which only costs little where

@@ -20,7 +20,7 @@ from fem_spall.fenics import MPI, PETSc, dolfinx
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, kernels
 
-__all__ = ["Assembled", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
+__all__ = ["Assembled", "Vector", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
 
 #: How PETSc makes the levels; the smoothers it would use are not.
 GAMG = {
@@ -117,6 +117,28 @@ def largest_eigenvalue(
     return SAFETY * float(np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))[-1])
 
 
+class Vector:
+    """A vector with ghosts, zero; ``array`` is a view of all of its local entries.
+
+    The library's own makes that view anew each time, and looks for neighbours where there are none.
+    """
+
+    def __init__(self, index_map: Any, dtype: Any = np.float64) -> None:
+        self._whole = dolfinx.la.vector(index_map, 1, dtype)
+        self.index_map, self.array = index_map, self._whole.array
+        self._alone = index_map.comm.size == 1
+
+    def scatter_forward(self) -> None:
+        """Give the ghosts the values of their owners; collective."""
+        if not self._alone:
+            self._whole.scatter_forward()
+
+    def scatter_reverse(self, mode: Any) -> None:
+        """Add the ghosts' values to their owners'; collective."""
+        if not self._alone:
+            self._whole.scatter_reverse(mode)
+
+
 class _Sliced:
     """A matrix in single precision, LANES rows at a time, each as long as the longest of them."""
 
@@ -153,10 +175,10 @@ class _Level:
     down: _Sliced
     inverse: Small  # 1/D of the owned unknowns
     steps: list[tuple[float, float]]
-    rest: Any  # what the level is to solve for; scratch afterwards
-    found: Any
-    step: Any
-    ahead: Any
+    rest: Vector  # what the level is to solve for; scratch afterwards
+    found: Vector
+    step: Vector
+    ahead: Vector
 
 
 class _Cycle:
@@ -179,7 +201,7 @@ class _Cycle:
     def _level(self, matrix: Any, up: Any, own: Any, below: Any) -> _Level:
         local, weights, n = _local(matrix, own), _local(up, below), own.size_local
         diagonal = matrix.getDiagonal().array
-        vectors = [dolfinx.la.vector(own, 1, np.float32) for _ in range(4)]
+        vectors = [Vector(own, np.float32) for _ in range(4)]
         p, q = matrix.createVecs()
         begin = np.random.default_rng(self._comm.rank).normal(size=n)
         largest = largest_eigenvalue(
@@ -205,7 +227,7 @@ class _Cycle:
 
             parts = self._comm.allgather(sparse.csr_matrix((values, columns, rows), shape=(len(rows) - 1, n)))
             self._bottom = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
-        self._last = dolfinx.la.vector(own, 1, np.float32)
+        self._last = Vector(own, np.float32)
         self._place = slice(begin, begin + own.size_local)
 
     def __call__(self, residual: NDArray[Any]) -> Small:
@@ -215,10 +237,10 @@ class _Cycle:
         self._descend(0)
         return np.asarray(self._found(0).array[:n])
 
-    def _right(self, number: int) -> Any:
+    def _right(self, number: int) -> Vector:
         return self._levels[number].rest if number < len(self._levels) else self._last
 
-    def _found(self, number: int) -> Any:
+    def _found(self, number: int) -> Vector:
         return self._levels[number].found if number < len(self._levels) else self._last
 
     def _descend(self, number: int) -> None:
