@@ -76,6 +76,7 @@ static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W
 /* Fans: cells (a, b, v, w), (a, b, w, ...) round an edge ab, of which each shares a facet with the one before, so that
    k cells have 6 + 4 k unknowns to load and store instead of 10 k. */
 #define LONGEST 8
+#define ENOUGH 5 /* cells of a fan: no longer one is looked for, which would be 1 % longer and take 10 % more time */
 /* The processor does not foresee which unknowns come: they are asked for in packs, SOON batches before their batch, unless
    one of the last RECENT had them.  Indices and geometry are asked for STEPS cells before. */
 #define LINE 64 /* bytes of a line of the cache */
@@ -91,7 +92,7 @@ typedef struct {
 
 static inline int corner(const int32_t *at, int32_t vertex)
 {
-    return at[0] == vertex ? 0 : at[1] == vertex ? 1 : at[2] == vertex ? 2 : 3;
+    return (at[1] == vertex) + 2 * (at[2] == vertex) + 3 * (at[3] == vertex); /* branches would be foreseen wrongly */
 }
 
 /* Least and greatest edge of the facet opposite to corner k; no two facets have the same. */
@@ -144,14 +145,14 @@ static int walk(const int32_t *unknowns, const int32_t *across, const uint8_t *t
     return count;
 }
 
-/* The longest fan with a cell; takes its cells. */
+/* The longest fan with a cell, or a long one; takes its cells. */
 static fan longest(const int32_t *unknowns, const int32_t *across, uint8_t *taken, int32_t cell)
 {
     static const int8_t pairs[6][4] = {{0, 1, 2, 3}, {0, 2, 1, 3}, {0, 3, 1, 2}, {1, 2, 0, 3}, {1, 3, 0, 2}, {2, 3, 0, 1}};
     const int32_t *at = unknowns + 10 * (int64_t)cell;
     fan best = {.count = 0};
     taken[cell] = 1;
-    for (int pair = 0; pair < 6 && best.count < LONGEST; pair++) {
+    for (int pair = 0; pair < 6 && best.count < ENOUGH; pair++) {
         const int8_t *k = pairs[pair];
         int32_t on[LONGEST], back[LONGEST];
         const int further = walk(unknowns, across, taken, cell, k[0], k[1], k[2], LONGEST - 1, on);
@@ -171,31 +172,53 @@ static fan longest(const int32_t *unknowns, const int32_t *across, uint8_t *take
     return best;
 }
 
-/* One batch, a fan a lane, all of one length; lanes beyond ``count`` repeat the first one's unknowns with no cells. */
-static void write(const int32_t *unknowns, const fan *fans, int count, int32_t *at, int32_t *slots)
+/* 1/20 of the stiffness of degree 1 of a cell. */
+static inline void linear(const REAL *g, REAL k[4][4])
 {
-    for (int l = 0; l < W; l++, at++, slots++) {
+    k[1][1] = g[0], k[1][2] = k[2][1] = g[W], k[1][3] = k[3][1] = g[2 * W];
+    k[2][2] = g[3 * W], k[2][3] = k[3][2] = g[4 * W], k[3][3] = g[5 * W];
+    k[0][0] = 0;
+    for (int i = 1; i < 4; i++) {
+        k[0][i] = k[i][0] = -(k[i][1] + k[i][2] + k[i][3]);
+        k[0][0] -= k[0][i];
+    }
+}
+
+/* One batch, a fan a lane, all of one length: the unknowns ``at`` (6 + 4 length, W) and the geometry (length, 6, W) with
+   (a, b, v, w) for corners, in single precision and what that leaves.  Lanes beyond ``count`` repeat the first one's
+   unknowns with no cells. */
+static void write(const int32_t *unknowns, const REAL *geometry, const fan *fans, int count, int32_t *at, float *near,
+                  float *rest)
+{
+    for (int l = 0; l < W; l++) {
         const fan *own = fans + (l < count ? l : 0);
-        int32_t v = own->v, *out = at;
+        int32_t v = own->v, *out = at + l;
+        float *first = near + l, *second = rest + l;
         for (int j = 0; j < own->count; j++) {
-            const int32_t *its = unknowns + 10 * (int64_t)own->cell[j];
+            const int32_t cell = own->cell[j], *its = unknowns + 10 * (int64_t)cell;
             const int a = corner(its, own->a), b = corner(its, own->b), c = corner(its, v), d = 6 - a - b - c;
             const int32_t start[6] = {own->a, own->b, its[EDGE[a][b]], v, its[EDGE[a][c]], its[EDGE[b][c]]};
             const int32_t next[4] = {its[d], its[EDGE[a][d]], its[EDGE[b][d]], its[EDGE[c][d]]};
             for (int k = 0; j == 0 && k < 6; k++, out += W) *out = start[k];
             for (int k = 0; k < 4; k++, out += W) *out = next[k];
-            slots[W * j] = l < count ? own->cell[j] : -1;
             v = its[d];
+            REAL k[4][4];
+            linear(geometry + cell / W * 6 * W + cell % W, k);
+            const REAL whole[6] = {k[b][b], k[b][c], k[b][d], k[c][c], k[c][d], k[d][d]};
+            for (int e = 0; e < 6; e++, first += W, second += W) {
+                *first = l < count ? (float)whole[e] : 0;
+                *second = l < count ? (float)(whole[e] - (REAL)*first) : 0;
+            }
         }
     }
 }
 
-/* Batches of W fans of one length, and how many; the longest through each cell that is left is taken, in the cells' order.
-   ``slots`` (length, W) by batch, the cell or -1, has room for m = cells + W LONGEST^2; ``at`` (6 + 4 length, W) by batch,
-   the unknowns, and the ``packs`` to ask for for 10 m; ``lengths`` and ``ends``, of its packs, by batch for m / W.
-   ``first`` (n), ``across`` (cells, 4) and ``taken`` (cells) are for work. */
-int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, int32_t *across, uint8_t *taken,
-             int32_t *lengths, int32_t *ends, int32_t *packs, int32_t *at, int32_t *slots)
+/* Batches of W fans of one length, and how many; a long one through each cell that is left is taken, in the cells' order.
+   For m = cells + W LONGEST^2, the unknowns ``at`` by batch and the ``packs`` to ask for have room for 10 m, the two parts
+   of the geometry for 6 m, and ``lengths`` and ``ends``, of its packs, by batch for m / W.  ``first`` (n), ``across``
+   (cells, 4) and ``taken`` (cells) are for work. */
+int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, const REAL *geometry, int32_t *first, int32_t *across,
+             uint8_t *taken, int32_t *lengths, int32_t *ends, int32_t *packs, int32_t *at, float *near, float *rest)
 {
     fan waiting[LONGEST + 1][W];
     int count[LONGEST + 1] = {0};
@@ -213,7 +236,7 @@ int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, 
             waiting[k][count[k]++] = own;
         }
         if (c < cells ? count[k] < W : !count[k]) continue;
-        write(unknowns, waiting[k], count[k], at, slots);
+        write(unknowns, geometry, waiting[k], count[k], at, near, rest);
         for (int i = 0; i < (6 + 4 * k) * W; i++) {
             const int32_t pack = at[i] / PACK;
             if (last[pack] < batches - RECENT) packs[asked++] = pack;
@@ -222,49 +245,10 @@ int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, 
         ends[batches] = asked;
         lengths[batches++] = k;
         at += (6 + 4 * k) * W;
-        slots += k * W;
+        near += 6 * k * W, rest += 6 * k * W;
         count[k] = 0;
     }
     return batches;
-}
-
-/* 1/20 of the stiffness of degree 1 of a cell. */
-static inline void linear(const REAL *g, REAL k[4][4])
-{
-    k[1][1] = g[0], k[1][2] = k[2][1] = g[W], k[1][3] = k[3][1] = g[2 * W];
-    k[2][2] = g[3 * W], k[2][3] = k[3][2] = g[4 * W], k[3][3] = g[5 * W];
-    k[0][0] = 0;
-    for (int i = 1; i < 4; i++) {
-        k[0][i] = k[i][0] = -(k[i][1] + k[i][2] + k[i][3]);
-        k[0][0] -= k[0][i];
-    }
-}
-
-/* The geometry of the cells in the order of fans, (length, 6, W) by batch, with (a, b, v, w) for corners: in single
-   precision, and what that leaves. */
-void fan_geometry(int64_t batches, const int32_t *lengths, const int32_t *at, const int32_t *slots,
-                  const int32_t *unknowns, const REAL *geometry, float *near, float *rest)
-{
-    for (int64_t batch = 0; batch < batches; batch++, at += (6 + 4 * lengths[batch - 1]) * W)
-        for (int32_t j = 0; j < lengths[batch]; j++, slots += W, near += 6 * W, rest += 6 * W)
-            for (int l = 0; l < W; l++) {
-                const int32_t cell = slots[l], *next = at + (6 + 4 * j) * W + l;
-                REAL k[4][4] = {{0}};
-                int corners[3] = {0, 0, 0};
-                if (cell >= 0) {
-                    const int32_t *its = unknowns + 10 * (int64_t)cell;
-                    linear(geometry + cell / W * 6 * W + cell % W, k);
-                    corners[0] = corner(its, at[W + l]);
-                    corners[1] = corner(its, j ? next[-4 * W] : next[-3 * W]);
-                    corners[2] = corner(its, *next);
-                }
-                for (int p = 0, e = 0; p < 3; p++)
-                    for (int q = p; q < 3; q++, e += W) {
-                        const REAL whole = k[corners[p]][corners[q]];
-                        near[e + l] = (float)whole;
-                        rest[e + l] = (float)(whole - (REAL)near[e + l]);
-                    }
-            }
 }
 
 /* Number k of the geometry of W cells, in the precision of the numbers. */

@@ -34,8 +34,7 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-share
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
 #: b of bytes.
 SIGNATURES = {
-    "fans": "iinnnbnnnnn",
-    "fan_geometry": "innnnrff",
+    "fans": "iinrnnbnnnnff",
     "stiffness": "innnnffrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",

@@ -171,12 +171,11 @@ def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> _Fans:
     work = np.empty(n, np.int32), np.empty(4 * cells, np.int32), np.empty(cells, np.uint8)
     most = cells + LANES * LONGEST**2  # pages that are not written to take no memory
     lengths, ends = (np.empty(most // LANES, np.int32) for _ in range(2))
-    packs, at, slots = (np.empty(size, np.int32) for size in (10 * most, 10 * most, most))
-    count = int(run("fans", cells, n, unknowns, *work, lengths, ends, packs, at, slots))
+    packs, at = (np.empty(10 * most, np.int32) for _ in range(2))
+    near, rest = (aligned(6 * most, np.float32) for _ in range(2))
+    count = int(run("fans", cells, n, unknowns, geometry, *work, lengths, ends, packs, at, near, rest))
     places = LANES * int(lengths[:count].sum())
-    near, rest = (aligned(6 * places, np.float32) for _ in range(2))
-    run("fan_geometry", count, lengths, at, slots, unknowns, geometry, near, rest)
-    at = at[: 6 * LANES * count + 4 * places]
+    at, near, rest = at[: 6 * LANES * count + 4 * places], near[: 6 * places], rest[: 6 * places]
     return _Fans(count, lengths[:count], ends[:count], packs[: ends[count - 1] if count else 0], (at, near, rest))
 
 

@@ -37,8 +37,8 @@ COUNTS = {
 DRIVER = """
 #include <stdint.h>
 #include <stdlib.h>
-void stiffness(int64_t, const int32_t *, const int32_t *, const int32_t *, const int32_t *, const float *, const float *,
-               const REAL *, REAL *);
+void stiffness(int64_t, const int32_t *, const int32_t *, const int32_t *, const int32_t *, const float *,
+               const float *, const REAL *, REAL *);
 void corners(int64_t, REAL, const int32_t *, const REAL *, const REAL *, REAL *);
 void smooth(int64_t, REAL, REAL, const REAL *, const REAL *, REAL *, REAL *, REAL *);
 void raise(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, REAL *, REAL *);
