@@ -21,6 +21,7 @@ from fem_spall.fenics import dolfinx
 from fem_spall.floating import Body, Elimination
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import TwoLevel
+from fem_spall.multigrid import Vector
 from fem_spall.system import System
 from fem_spall.wall_points import opposite_corners
 
@@ -50,9 +51,9 @@ class _Stiffness:
     def _single(self) -> NDArray[np.float32]:
         return self._geometry.astype(np.float32)
 
-    def vector(self, dtype: Any = np.float64) -> Any:
+    def vector(self, dtype: Any = np.float64) -> Vector:
         """A vector with ghosts, zero."""
-        return dolfinx.la.vector(self.map, 1, dtype)
+        return Vector(self.map, dtype)
 
     def multiply(self, x: Any, y: Any) -> None:
         """Y = Ax with vectors of one type, on the unknowns that this rank owns; collective."""
