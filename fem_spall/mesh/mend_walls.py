@@ -261,22 +261,29 @@ class _Walls:
         """Least merit of some triangles, None unless it is above a bound."""
         least = np.inf
         for triangle in triangles:
-            least = min(least, self._look(triangle).merit)
+            least = min(least, self._measured(triangle)[1])
             if least <= above:
                 return None
         return least
 
     def _look(self, triangle: Simplex) -> _Look:
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (self.points[p] for p in triangle)
+        shape, merit, twice, (x, y, z) = self._measured(triangle)
+        long = max(twice, TINY)
+        return _Look(shape, merit, (x / long, y / long, z / long))
+
+    def _measured(self, triangle: Simplex) -> tuple[float, float, float, Point]:
+        """Shape, merit, twice the area and the normal of that length."""
+        a, b, c = triangle
+        ax, ay, az = self.points[a]
+        bx, by, bz = self.points[b]
+        cx, cy, cz = self.points[c]
         ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
         wx, wy, wz = cx - bx, cy - by, cz - bz
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        squares = ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz, wx * wx + wy * wy + wz * wz
+        u, v, w = ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz, wx * wx + wy * wy + wz * wz
         twice = sqrt(x * x + y * y + z * z)
-        shape = REGULAR * twice / max(sum(squares), TINY)
-        merit = shape * min(sqrt(min(squares)) / self.short, 1.0)
-        long = max(twice, TINY)
-        return _Look(shape, merit, (x / long, y / long, z / long))
+        shape = REGULAR * twice / max(u + v + w, TINY)
+        return shape, shape * min(sqrt(min(u, v, w)) / self.short, 1.0), twice, (x, y, z)
 
 
 def _dot(a: Point, b: Point) -> float:

@@ -12,7 +12,7 @@ from math import hypot
 import numpy as np
 from numpy.typing import NDArray
 
-from fem_spall.mesh.tagged_surface import TaggedSurface
+from fem_spall.mesh.tagged_surface import TaggedSurface, facet_edges
 
 __all__ = ["delaunay_faces"]
 
@@ -35,7 +35,7 @@ def _flipped(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[n
     triangles = faces.tolist()
     place = {p: points[p].tolist() for p in np.unique(faces).tolist()}
     beside = {(f[k], f[(k + 1) % 3]): t for t, f in enumerate(triangles) for k in range(3)}
-    waiting = sorted(beside)
+    waiting = sorted(map(tuple, _candidates(points, faces).tolist()))
     while waiting:
         a, b = waiting.pop()
         one, other = beside.get((a, b)), beside.get((b, a))
@@ -52,6 +52,24 @@ def _flipped(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[n
                 beside[new[k], new[(k + 1) % 3]] = t
         waiting += [(b, c), (c, a), (a, d), (d, b)]
     return np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _candidates(points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sides (s, 2), in both directions, that :func:`_beyond` may flip as the triangles are."""
+    index = facet_edges(faces)[1].ravel()
+    order = np.argsort(index, kind="stable")
+    first = np.flatnonzero(np.diff(index[order]) == 0)
+    one, two = order[first], order[first + 1]  # sides of triangles, three each
+    start, end = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    apex = faces[:, [2, 0, 1]].ravel()
+    sines, cosines = [], []
+    for side in (one, two):
+        u, v = points[start[one]] - points[apex[side]], points[end[one]] - points[apex[side]]
+        sines.append(np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]))
+        cosines.append((u * v).sum(axis=1))
+    near = sines[0] * cosines[1] + cosines[0] * sines[1] <= 0
+    sides = np.stack([start[one[near]], end[one[near]]], axis=1)
+    return np.concatenate([sides, sides[:, ::-1]])
 
 
 def _opposite(triangle: list[int], a: int, b: int) -> int:

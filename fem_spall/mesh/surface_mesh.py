@@ -174,12 +174,19 @@ class _Job:
         mesh = tetrahedralise(fine, self.sizes[0], self.case.mesh.algorithm)
         floor = self.case.mesh.quality_floor
         mesh = mend_worst_cells(mesh, floor)
-        if fine.thin is not None or (radius_ratio(mesh.points, mesh.cells) < floor).sum() > FEW:
+        if fine.thin is not None or self._is_none(mesh):
             return mesh, fine.volume  # walls do not give way to make a mesh out of what is none
         planes = {tag: axis for tag, (axis, _) in fine.planes().items()}
         walls = MovableWalls(planes, LEAVE * self.sizes[2], fine.vertices[fixed_vertices(fine)])
         mesh = mend_worst_cells(mesh, floor, walls=walls)
         return mesh, signed_volume(mesh.points[mesh.facets])
+
+    def _is_none(self, mesh: MeshArrays) -> bool:
+        """Whether many cells are below the floor, or one that lies between two cracks."""
+        poor = mesh.cells[radius_ratio(mesh.points, mesh.cells) < self.case.mesh.quality_floor]
+        cracks = [mesh.facets[np.isin(mesh.tags, self.boundary.tags_of(name))] for name in self.surfaces]
+        beside = sum((np.isin(poor, facets).any(axis=1).astype(int) for facets in cracks), np.zeros(len(poor), int))
+        return len(poor) > FEW or bool((beside > 1).any())
 
     def _refusal(self, last: MeshingError, tried: int) -> MeshingError:
         from fem_spall.mesh.tetwild import installed
