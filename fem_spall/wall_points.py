@@ -82,7 +82,7 @@ class WallPoints:
         """An expression at the points, (n, q)."""
         points = np.concatenate([self._hats @ _CORNERS[corners] for corners in opposite_corners])
         found = compile_expression(expression, points).eval(self._mesh, self.cells)
-        return np.asarray(found.reshape(len(self.cells), 4, -1)[np.arange(len(self.cells)), self.side])
+        return np.asarray(found.reshape(len(self.cells), 4, len(self._weights))[np.arange(len(self.cells)), self.side])
 
     @cached_property
     def _area(self) -> Floats:
