@@ -90,13 +90,15 @@ def cell_errors(solution: Solution, evaluation: Evaluation | None, tolerance: fl
             continue
         lithium = _dual_data(solution, weights)
         _, dual, lithium = system.solve(lithium, max(tolerance, DUAL_TOLERANCE))
+        give_back()
         goals[name] = equilibrator.product(primal, equilibrator.defect(dual, lithium)) * scale
     for name in problem.imposed:
         unit = LithiumPotential(dolfinx.fem.Function(problem.space), current={name: -1.0})
         _, dual, unit = system.solve(unit, max(tolerance, DUAL_TOLERANCE))
         goals["voltage"] = equilibrator.product(primal, equilibrator.defect(dual, unit))
     order = problem.mesh.mesh.topology.original_cell_index[: equilibrator.cells]
-    parts = comm.gather((order, energy, goals))
+    own = (order, energy, goals)
+    parts = comm.gather(own) if comm.size > 1 else [own]  # no copies by pickling
     if parts is None:
         return None
     count = sum(len(part[0]) for part in parts)

@@ -49,8 +49,8 @@ class EdgeStudy:
     ) -> EdgeStudy:
         """Trace the edges; on rank 0.
 
-        ``conductivity`` (3, 3), S/m; ``given`` are polylines (p, 3), m, along which the edges run, if they are not to
-        be found.
+        ``conductivity`` is (3, 3), S/m; ``given`` are polylines (p, 3), m, along which the edges run, if they are not
+        to be found.  The study has no forces.
         """
         problem, arrays = solution.problem, solution.problem.mesh.arrays
         assert arrays is not None

@@ -199,16 +199,16 @@ class Equilibrator:
         result[facets] = values
         return result
 
-    def _into_bodies(self, jump: Floats, lithium: LithiumPotential) -> Floats:
+    def _into_bodies(self, jump: Floats, lithium: LithiumPotential) -> Floats | float:
         """Flux into merged isolated bodies by local facet, less an electrode's imposed current; collective."""
-        result = np.zeros(len(jump))
-        for name in self.problem.floating:
-            if name in self.problem.fixed:
-                facets = self.problem.facet_pieces(name)[0]
-                own = facets[facets < self._map.size_local]
-                count = self.mesh.comm.allreduce(own.size)
-                result[own] = jump[own].mean(axis=1) - lithium.current.get(name, 0.0) / max(count, 1)
-        return result
+        merged = [name for name in self.problem.floating if name in self.problem.fixed]
+        result = np.zeros(len(jump) if merged else 0)
+        for name in merged:
+            facets = self.problem.facet_pieces(name)[0]
+            own = facets[facets < self._map.size_local]
+            count = self.mesh.comm.allreduce(own.size)
+            result[own] = jump[own].mean(axis=1) - lithium.current.get(name, 0.0) / max(count, 1)
+        return result if merged else 0.0
 
     def _across_boundaries(self, potential: Floats, jump: Floats, through: Floats, bent: Floats) -> Floats | None:
         """Mean and spread of s·n in each cell, (2, cells), n the normal of its grain boundary; None without any.

@@ -132,6 +132,7 @@ class Nonconforming:
                 "raise mesh quality (mesh.size_min), or set solver.errors: false",
             )  # fmt: skip
         load.array[: a.owned] = found
+        del found  # memory is at its peak here
         load.scatter_forward()
         through = a.inward(load.array)
         for side in range(4):

@@ -134,7 +134,7 @@ class _Watch:
         self.peaks[name] = peak()
 
     def distribute(self, arrays: MeshArrays | None, comm: Any) -> TaggedMesh:
-        """The mesh on all ranks, after which memory is held."""
+        """The mesh on all ranks; what the process then holds is noted."""
         mesh = distribute(arrays, comm)
         give_back()
         self.held = resident()

@@ -16,13 +16,14 @@ from fem_spall.case import Case
 from fem_spall.conduction import formulate
 from fem_spall.equilibrate import Equilibrator
 from fem_spall.errors import GeometryError
-from fem_spall.fenics import MPI, dolfinx
+from fem_spall.fenics import MPI, compile_form, dolfinx, ufl
 from fem_spall.mesh.tagged import distribute
 from fem_spall.metrics import Evaluation
 from fem_spall.progress import Silent
 from fem_spall.solve import Solution, gather, solve
 from fem_spall.stage import solve_stage
 from tests.solids import block_mesh, case_of
+from tests.unit.test_accuracy import field_of
 
 ROOT = Path(__file__).parents[2]
 PORES: dict[str, Any] = {"name": "pores", "kind": "surface_file", "file": "none.stl", "unit": "um"}
@@ -80,6 +81,18 @@ def test_the_energy_bound_holds_with_floating_bodies(degree: int, keys: dict[str
     equilibrator = Equilibrator(coarse.system)
     defect = equilibrator.defect(coarse.phi, coarse.lithium)
     gap = float(equilibrator.product(defect, defect).sum()) * coarse.problem.current_scale
+    flux = field_of(equilibrator.linear(defect), coarse.problem.mesh.mesh)
+    flux -= ufl.dot(coarse.problem.sigma, ufl.grad(coarse.phi))
+    normal = ufl.FacetNormal(coarse.problem.mesh.mesh)
+    whole, jump, source, into = (
+        dolfinx.fem.assemble_scalar(compile_form(form))
+        for form in (
+            ufl.dot(flux, flux) * ufl.dx, ufl.jump(flux, normal) ** 2 * ufl.dS, ufl.div(flux) ** 2 * ufl.dx,
+            ufl.dot(flux, normal) * coarse.problem.ds("pores"),
+        )
+    )  # fmt: skip
+    assert max(jump, source) < 1e-11 * whole, "charge is conserved in the cells at the walls as well"
+    assert abs(into) < 1e-6 * whole**0.5
     e = Evaluation.of(case, coarse, NOWHERE)
     assert 0 < gap < 0.2 * e.total_current * 0.05
     if fine is not None:
