@@ -42,7 +42,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "target": 1e-2, "exact": 4 * math.sqrt(4 / math.pi), "scale": 1.0, "case": "20b_adaptive_half_penny",
         "figure": "edge_field_intensity", "keys": ["mesh.size_min=100 nm"],
         "accuracy": "{target: 1 %, metrics: [crack_current], max_cells: 70000, max_levels: COUNT}", "levels": 2,
-        "maxh": 3.0,
+        "maxh": 1.5,
     },
 }  # fmt: skip
 MOST_UNKNOWNS = 90_000

@@ -58,8 +58,11 @@ def victim(sweep: psutil.Process, rng: random.Random) -> psutil.Process:
 
 
 def kind_of(process: psutil.Process, sweep: int) -> str:
-    words = process.cmdline()
-    return "sweep" if process.pid == sweep else "mesher" if "fem_spall.mesh.worker" in words else "point"
+    if process.pid == sweep:
+        return "sweep"
+    parent = process.parent()
+    forked = parent is not None and "point" in parent.cmdline() and "point" in process.cmdline()
+    return "mesher" if forked or "fem_spall.mesh.worker" in process.cmdline() else "point"
 
 
 def main(kills: int, work: Path) -> None:
