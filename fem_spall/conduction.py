@@ -244,7 +244,7 @@ def _quadratic(comm: Any, corners: NDArray[np.int32], vertices: Any) -> tuple[ND
     ends = np.empty((count, 2), dtype=np.int32)
     run("parents", cells, corners, numbers, ends)
     border = np.diff(vertices.index_to_dest_ranks(0).offsets) > 0
-    shared = np.flatnonzero(border[ends].all(axis=1))
+    shared = np.flatnonzero(border[ends[:, 0]] & border[ends[:, 1]])
     low, high = np.sort(vertices.local_to_global(ends[shared].ravel()).reshape(-1, 2), axis=1).T
     keys = low * vertices.size_global + high
     owners = np.full(count, comm.rank, dtype=np.int32)

@@ -862,7 +862,7 @@ void polish(int64_t n, const int32_t *order, const int32_t *starts, const int32_
    neighbours below ``n``, each of which goes to the root that it is coupled to most.  Roots are looked for here and there,
    by a step without a common divisor with n: one after the other they would be closer than need be.  ``owner`` (n), -1 at
    the start, gets the aggregate of each, numbered as the unknowns come to them, and keeps it where a row has only its
-   diagonal; ``strength`` (n), -1 as well, and ``number`` (n) are for work.  Returns how many there are. */
+   diagonal; ``strength`` (n), 0, and ``number`` (n) are for work.  Returns how many there are. */
 int64_t aggregates(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, int32_t *owner,
                    REAL *strength, int32_t *number)
 {

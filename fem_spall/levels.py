@@ -111,7 +111,7 @@ def _below(comm: Any, level: Level, bound: Bound) -> Level | None:
     """The level below, none if that is not much smaller; completes the one above.  Collective."""
     run, n = kernels("double"), level.map.size_local
     level.largest = _largest(comm, level, bound)
-    owner, strength = np.full(n, -1, dtype=np.int32), np.full(n, -1.0)
+    owner, strength = np.full(n, -1, dtype=np.int32), np.zeros(n)
     count = int(run("aggregates", n, *level.matrix, owner, strength, np.empty(n, dtype=np.int32)))
     if comm.allreduce(count) > SHRINKS * level.map.size_global:
         return None

@@ -98,6 +98,9 @@ def collected(comm: Any, index_map: Any, rows: Rows, numbers: NDArray[np.int32])
     if comm.size == 1:
         return rows
     n, first = index_map.size_local, index_map.local_range[0]
+    alone = np.ones(n, dtype=bool)
+    ghosts = np.flatnonzero(columns[: starts[n]] >= n)  # they come last, which is not where they belong
+    alone[np.searchsorted(starts, ghosts, side="right") - 1] = False
     size, columns = np.diff(starts), numbers[columns]
     parts = []
     for rank in range(comm.size):
@@ -106,16 +109,14 @@ def collected(comm: Any, index_map: Any, rows: Rows, numbers: NDArray[np.int32])
         parts.append((np.repeat(index_map.ghosts[theirs], size[n + theirs]), columns[at], values[at]))
     row, column, value = (np.concatenate(part) for part in zip(*comm.alltoall(parts), strict=True))
     size, columns, values = size[:n], columns[: starts[n]], values[: starts[n]]
-    alone = np.ones(n, dtype=bool)
     alone[row - first] = False
-    own = np.repeat(np.arange(n), size)
-    alone[own[(columns < first) | (columns >= first + n)]] = False  # ghosts come last, which is not where they belong
-    kept = alone[own]
-    row = np.concatenate([own[~kept], row - first])
-    column, value = np.concatenate([columns[~kept], column]), np.concatenate([values[~kept], value])
+    kept, border = np.repeat(alone, size), np.flatnonzero(~alone)
+    at = _entries(starts, border)
+    row = np.concatenate([np.repeat(border, size[border]), row - first])
+    column, value = np.concatenate([columns[at], column]), np.concatenate([values[at], value])
     # A sum of two matrices would leave out the zeros, of which the pattern need not stay symmetric.
     summed = sparse.coo_matrix((value, (row, column)), shape=(n, index_map.size_global)).tocsr()
-    size[~alone] = np.diff(summed.indptr)[~alone]
+    size[border] = np.diff(summed.indptr)[border]
     filled = np.repeat(alone, size)
     places, entries = np.empty(filled.size, dtype=np.int32), np.empty(filled.size)
     places[filled], places[~filled] = columns[kept], summed.indices

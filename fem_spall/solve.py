@@ -19,6 +19,10 @@ from fem_spall.system import LithiumPotential, SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
 
+#: By facet of a cell its corners, with the one off it last, and its middle nodes.
+CORNERS = np.array([[1, 2, 3, 0], [0, 2, 3, 1], [0, 1, 3, 2], [0, 1, 2, 3]])
+MIDDLES = np.array([[4, 5, 6], [4, 7, 8], [5, 7, 9], [6, 8, 9]])
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -121,11 +125,7 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
     # From the middle of the potentials, since Σ R_i is zero: behind large resistances they are all nearly the same.
     swing = values[on] - (low + high) / 2
     sums = comm.allreduce(np.array([reaction[on] @ swing, reaction[on] @ system.points(on)[:, 2]]))
-    normal = ufl.FacetNormal(problem.mesh.mesh)
-    if problem.cells is None:
-        boundary = integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=problem.mesh.mesh), comm)
-    else:  # ∮ φ (σn)_z ds = ∫ (σ∇φ)_z dx only where σ is constant
-        boundary = integrate(ufl.dot(problem.sigma, ufl.grad(phi))[2] * ufl.dx(domain=problem.mesh.mesh), comm)
+    boundary = _boundary_moment(problem, phi)
     net = [
         float(np.abs(system.net_currents(phi, lithium, name)).max())
         for name in problem.floating
@@ -144,6 +144,29 @@ def _evaluate(system: System, phi: Any, report: SolveReport, lithium: LithiumPot
         },
         isolated_current=max(net, default=0.0) * scale,
     )  # fmt: skip
+
+
+def _boundary_moment(problem: ConductionProblem, phi: Any) -> float:
+    """∮ φ (σn)_z ds, or where σ is not constant ∫ (σ∇φ)_z dx, program units; collective."""
+    mesh, comm = problem.mesh.mesh, problem.mesh.comm
+    if problem.cells is not None:
+        return integrate(ufl.dot(problem.sigma, ufl.grad(phi))[2] * ufl.dx(domain=mesh), comm)
+    if mesh.geometry.dofmaps[0].shape[1] != 4:
+        normal = ufl.FacetNormal(mesh)
+        return integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=mesh), comm)
+    # On a flat triangle the mean of degree 1 is that of its corners, of degree 2 that of the middles of its edges.
+    facets = dolfinx.mesh.exterior_facet_indices(mesh.topology)
+    to_cell = mesh.topology.connectivity(2, 3)
+    cells = to_cell.array[to_cell.offsets[facets]]
+    side = (mesh.topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
+    corners = np.take_along_axis(mesh.geometry.dofmaps[0][cells], CORNERS[side], axis=1)
+    a, b, c, inner = np.moveaxis(mesh.geometry.x[corners], 1, 0)
+    area = np.cross(b - a, c - a) / 2
+    area *= np.sign(np.einsum("ij,ij->i", area, a - inner))[:, None]
+    own = CORNERS[:, :3] if problem.degree == 1 else MIDDLES
+    on = np.take_along_axis(problem.space.dofmap.list[cells], own[side], axis=1)
+    mean = phi.x.array[on] @ np.full(3, 1 / 3)
+    return float(comm.allreduce(float(mean @ area @ problem.conductivity[2])))
 
 
 def _on_conductors(problem: ConductionProblem) -> NDArray[np.bool_]:

@@ -67,6 +67,7 @@ def found(comm: Any) -> dict[str, Any]:
         second = solve(formulate(case, mesh, 2), 1e-10, first)
         result[f"unknowns {order}"] = [first.report.dofs, second.report.dofs]
         result[f"power {order}"] = [first.bulk_power, second.bulk_power]
+        result[f"moments {order}"] = [first.boundary_moment, second.boundary_moment]
         if order == 1:
             by_kernel, by_forms = first.system.matrix, first.system._matrix_of_forms()
             result["size"] = by_kernel.norm()
@@ -123,7 +124,8 @@ def test_ranks_share_their_numbers() -> None:
     one, three = on(1), on(3)
     for order in (1, 2):
         assert three[f"unknowns {order}"] == one[f"unknowns {order}"]
-        assert three[f"power {order}"] == pytest.approx(one[f"power {order}"], rel=1e-11)
+        for key in ("power", "moments"):
+            assert three[f"{key} {order}"] == pytest.approx(one[f"{key} {order}"], rel=1e-11), key
     for found_ in (one, three):
         assert found_["matrix"] < 1e-14
     assert three["size"] == pytest.approx(one["size"], rel=1e-14)

@@ -23,7 +23,7 @@ from fem_spall.mesh.tagged import TaggedMesh, distribute
 from fem_spall.output.folder import ResultFolder
 from fem_spall.progress import Silent
 from fem_spall.run import _solve
-from fem_spall.solve import Solution, solve
+from fem_spall.solve import Solution, _boundary_moment, solve
 from fem_spall.stage import solve_stage
 from fem_spall.surface_flux import lithium_flux
 from fem_spall.system import System
@@ -96,6 +96,19 @@ def test_lost_facets_are_seen() -> None:
 
 
 # --- exact answers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_the_moment_of_the_boundary_is_that_of_the_form(degree: int) -> None:
+    """Bug: a facet takes the unknowns of another, points inwards, or the rows of the conductivity are mixed up."""
+    tensor = np.array([[1.0, 0.2, 0.1], [0.2, 2.0, 0.3], [0.1, 0.3, 3.0]])
+    mesh = distribute(block_mesh((3, 2, 4), crack="a"), MPI.COMM_SELF)
+    problem = replace(formulate(case_of(cracks=[CRACK]), mesh, degree), conductivity=tensor)
+    phi = dolfinx.fem.Function(problem.space)
+    phi.interpolate(lambda x: np.sin(3 * x[0]) + x[2] ** 2 * x[1] + 1)
+    normal = ufl.FacetNormal(mesh.mesh)
+    form = phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=mesh.mesh)
+    assert _boundary_moment(problem, phi) == pytest.approx(integrate(form, mesh.comm), rel=1e-13)
 
 
 @pytest.mark.parametrize(("degree", "order"), [(1, 1), (2, 1), (2, 2)])
