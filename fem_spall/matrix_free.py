@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
-from fem_spall.kernels import LANES, LONGEST, Kernels, aligned, kernels
+from fem_spall.kernels import LANES, LONGEST, PACK, Kernels, aligned, kernels
 from fem_spall.multigrid import Vector, conjugate_gradients, largest_eigenvalue, smoothing_steps
 
 __all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
@@ -168,7 +168,8 @@ class Stiffness:
 def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> _Fans:
     """Put cells with ``n`` local unknowns in fans; ``geometry`` is in the cells' order."""
     cells, run = len(unknowns), kernels("double")
-    work = np.empty(n, np.int32), np.empty(4 * cells, np.int32), np.empty(cells, np.uint8)
+    work = [np.empty(size, np.int32) for size in (n + 1, 6 * cells)]
+    work += [np.empty(cells, np.uint8), np.empty(n, np.uint8), np.empty(n // PACK + 1, np.int32)]
     most = cells + LANES * LONGEST**2  # pages that are not written to take no memory
     lengths, ends = (np.empty(most // LANES, np.int32) for _ in range(2))
     packs, at = (np.empty(10 * most, np.int32) for _ in range(2))

@@ -26,7 +26,7 @@ __all__ = ["Assembled", "Vector", "conjugate_gradients", "largest_eigenvalue", "
 GAMG = {
     "pc_type": "gamg",
     "pc_gamg_aggressive_coarsening": 0,
-    "pc_gamg_coarse_eq_limit": 400,
+    "pc_gamg_coarse_eq_limit": 700,
     "mg_levels_ksp_type": "richardson",
     "mg_levels_pc_type": "jacobi",
 }
@@ -218,17 +218,18 @@ class _Cycle:
         """Every rank gets the whole: usually a few hundred unknowns, more only where aggregates do not grow."""
         rows, columns, values = matrix.getValuesCSR()
         begin, n = matrix.getOwnershipRange()[0], matrix.size[1]
-        self._bottom: Callable[[Floats], Any]
+        self._bottom: Callable[[Small], Any]
         if n <= DENSE:
             whole = np.zeros((n, n))
             whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
-            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).__matmul__
+            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).astype(np.float32).__matmul__
         else:
             from scipy import sparse
             from scipy.sparse import linalg
 
             parts = self._comm.allgather(sparse.csr_matrix((values, columns, rows), shape=(len(rows) - 1, n)))
-            self._bottom = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
+            solve = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
+            self._bottom = lambda right: solve(right.astype(np.float64))
         self._last = Vector(own, np.float32)
         self._place = slice(begin, begin + own.size_local)
 
@@ -249,7 +250,7 @@ class _Cycle:
         if number == len(self._levels):
             n = self._place.stop - self._place.start
             whole = np.concatenate(self._comm.allgather(self._last.array[:n]))
-            self._last.array[:n] = self._bottom(whole.astype(np.float64))[self._place]
+            self._last.array[:n] = self._bottom(whole)[self._place]
             return
         level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
         rest, x, n = level.rest.array, level.found.array, level.matrix.n
