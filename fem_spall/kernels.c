@@ -266,10 +266,10 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
                 __builtin_prefetch(y + PACK * (int64_t)packs[k] + part, 1);
             }
         const int32_t *const edge = at, *spoke = at + 3 * W;
-        const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), ends = a - b;
-        const lanes g1a = 4 * (ab - a) + ends, g1b = 4 * (b - ab) + ends;
+        const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), drop = a - b;
+        const lanes g1a = 4 * (ab - a) + drop, g1b = 4 * (b - ab) + drop;
         const lanes v = take(at + 3 * W, x), bv = take(at + 5 * W, x);
-        lanes av = take(at + 4 * W, x), fall = a - v, g1v = 4 * (bv - av) + ends;
+        lanes av = take(at + 4 * W, x), fall = a - v, g1v = 4 * (bv - av) + drop;
         lanes g2a = 4 * (av - a) + fall, g2b = 4 * (bv - ab) + fall, g2v = 4 * (v - av) + fall, sum2 = g2a + g2b + g2v;
         lanes f1a = {0}, f1b = {0}, f1v = {0}, fa = {0}, fb = {0}, fv = {0}; /* fa, fb, fv along the spoke */
         lanes f1s = {0}, fbs = {0}, ra = {0}, to_v = {0}, to_av = {0};
@@ -279,7 +279,7 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
             for (int p = 0; p < 6 * W && sizeof(REAL) > 4; p += LINE / 4) __builtin_prefetch(rest + STEPS * 6 * W + p);
             for (int p = 0; p < 4 * W; p += LINE / 4) __builtin_prefetch(at + STEPS * 4 * W + p);
             const lanes w = take(at, x), aw = take(at + W, x), bw = take(at + 2 * W, x), vw = take(at + 3 * W, x);
-            const lanes further = a - w, g1w = 4 * (bw - aw) + ends, g2w = 4 * (vw - aw) + fall;
+            const lanes further = a - w, g1w = 4 * (bw - aw) + drop, g2w = 4 * (vw - aw) + fall;
             const lanes g3a = 4 * (aw - a) + further, g3b = 4 * (bw - ab) + further;
             const lanes g3v = 4 * (vw - av) + further, g3w = 4 * (w - aw) + further, sum3 = g3a + g3b + g3w;
             const lanes s1 = g1a + g1b + g1v + g1w, s2 = sum2 + g2w, s3 = sum3 + g3v;
