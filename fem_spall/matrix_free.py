@@ -176,8 +176,9 @@ def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> _Fans:
     near, rest = (aligned(6 * most, np.float32) for _ in range(2))
     count = int(run("fans", cells, n, unknowns, geometry, *work, lengths, ends, packs, at, near, rest))
     places = LANES * int(lengths[:count].sum())
-    at, near, rest = at[: 6 * LANES * count + 4 * places], near[: 6 * places], rest[: 6 * places]
-    return _Fans(count, lengths[:count], ends[:count], packs[: ends[count - 1] if count else 0], (at, near, rest))
+    at, near, rest = at[: 6 * LANES * count + 4 * places].copy(), near[: 6 * places], rest[: 6 * places]
+    packs = packs[: ends[count - 1] if count else 0].copy()  # the room goes back for the vectors
+    return _Fans(count, lengths[:count], ends[:count], packs, (at, near, rest))
 
 
 def _upper(problem: ConductionProblem) -> tuple[Floats, int]:
