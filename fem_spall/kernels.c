@@ -76,7 +76,7 @@ static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W
 /* Fans: cells (a, b, v, w), (a, b, w, ...) round an edge ab, of which each shares a facet with the one before, so that
    k cells have 6 + 4 k unknowns to load and store instead of 10 k. */
 #define LONGEST 8
-#define ENOUGH 5 /* cells of a fan: no longer one is looked for, which would be 1 % longer and take 10 % more time */
+#define RING 32 /* cells of an edge that are looked at */
 /* The processor does not foresee which unknowns come: they are asked for in packs, SOON batches before their batch, unless
    one of the last RECENT had them.  Indices and geometry are asked for STEPS cells before. */
 #define LINE 64 /* bytes of a line of the cache */
@@ -95,81 +95,53 @@ static inline int corner(const int32_t *at, int32_t vertex)
     return (at[1] == vertex) + 2 * (at[2] == vertex) + 3 * (at[3] == vertex); /* branches would be foreseen wrongly */
 }
 
-/* Least and greatest edge of the facet opposite to corner k; no two facets have the same. */
-static inline int32_t least(const int32_t *unknowns, int32_t facet, int32_t *greatest)
+/* The cells of each edge i, around[start[i]] to around[start[i + 1]], ascending; vertices have none. */
+static void surround(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *start, int32_t *around)
 {
-    static const int8_t edges[4][3] = {{4, 5, 6}, {4, 7, 8}, {5, 7, 9}, {6, 8, 9}};
-    const int32_t *at = unknowns + 10 * (int64_t)(facet / 4);
-    const int8_t *own = edges[facet % 4];
-    const int32_t x = at[own[0]], y = at[own[1]], z = at[own[2]], low = x < y ? x : y, high = x < y ? y : x;
-    *greatest = high > z ? high : z;
-    return low < z ? low : z;
+    for (int64_t i = 0; i <= n; i++) start[i] = 0;
+    for (int64_t c = 0; c < cells; c++)
+        for (int k = 4; k < 10; k++) start[unknowns[10 * c + k]]++;
+    for (int64_t i = 1; i <= n; i++) start[i] += start[i - 1];
+    for (int64_t c = cells - 1; c >= 0; c--)
+        for (int k = 4; k < 10; k++) around[--start[unknowns[10 * c + k]]] = (int32_t)c;
 }
 
-/* The facet 4 cell + corner that each is one with in the next cell, negative where there is none: across (cells, 4).
-   Facets that have found none so far are in lists by their least edge: -1 is the end, -2 - facet goes on. */
-static void facing(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *first, int32_t *across)
+/* A fan with a cell round that of its edges which most cells have that are ``free``, by edge (n); takes its cells. */
+static fan longest(const int32_t *unknowns, const int32_t *start, const int32_t *around, uint8_t *taken, uint8_t *free,
+                   int32_t cell)
 {
-    for (int64_t i = 0; i < n; i++) first[i] = -1;
-    for (int32_t own = 0; own < 4 * cells; own++) {
-        int32_t greatest, its, *from = first + least(unknowns, own, &greatest);
-        across[own] = *from;
-        int32_t *const begin = from;
-        for (; *from != -1; from = across + (-2 - *from)) {
-            least(unknowns, -2 - *from, &its);
-            if (its == greatest) break;
-        }
-        if (*from == -1) {
-            *begin = -2 - own;
-        } else {
-            const int32_t other = -2 - *from;
-            *from = across[other];
-            across[own] = other, across[other] = own;
-        }
-    }
-}
-
-/* Cells that are not taken round the edge of corners a and b of a cell, through the facet opposite to corner ``out``. */
-static int walk(const int32_t *unknowns, const int32_t *across, const uint8_t *taken, int32_t cell, int a, int b, int out,
-                int most, int32_t *met)
-{
-    const int32_t one = unknowns[10 * (int64_t)cell + a], two = unknowns[10 * (int64_t)cell + b];
-    int count = 0;
-    while (count < most) {
-        const int32_t facet = across[4 * cell + out];
-        if (facet < 0 || taken[facet / 4]) break;
-        met[count++] = cell = facet / 4;
-        const int32_t *at = unknowns + 10 * (int64_t)cell;
-        out = 6 - corner(at, one) - corner(at, two) - facet % 4;
-    }
-    return count;
-}
-
-/* The longest fan with a cell, or a long one; takes its cells. */
-static fan longest(const int32_t *unknowns, const int32_t *across, uint8_t *taken, int32_t cell)
-{
-    static const int8_t pairs[6][4] = {{0, 1, 2, 3}, {0, 2, 1, 3}, {0, 3, 1, 2}, {1, 2, 0, 3}, {1, 3, 0, 2}, {2, 3, 0, 1}};
+    static const int8_t corners[6][4] = {{2, 3, 0, 1}, {1, 3, 0, 2}, {1, 2, 0, 3}, {0, 3, 1, 2}, {0, 2, 1, 3}, {0, 1, 2, 3}};
     const int32_t *at = unknowns + 10 * (int64_t)cell;
-    fan best = {.count = 0};
-    taken[cell] = 1;
-    for (int pair = 0; pair < 6 && best.count < ENOUGH; pair++) {
-        const int8_t *k = pairs[pair];
-        int32_t on[LONGEST], back[LONGEST];
-        const int further = walk(unknowns, across, taken, cell, k[0], k[1], k[2], LONGEST - 1, on);
-        for (int i = 0; i < further; i++) taken[on[i]] = 1; /* a ring is not gone round twice */
-        const int before = walk(unknowns, across, taken, cell, k[0], k[1], k[3], LONGEST - 1 - further, back);
-        for (int i = 0; i < further; i++) taken[on[i]] = 0;
-        if (before + 1 + further <= best.count) continue;
-        best = (fan){.a = at[k[0]], .b = at[k[1]], .v = at[k[2]], .count = before + 1 + further};
-        for (int i = 0; i < before; i++) best.cell[i] = back[before - 1 - i];
-        best.cell[before] = cell;
-        for (int i = 0; i < further; i++) best.cell[before + 1 + i] = on[i];
+    int edge = 0, others = 0;
+    for (int k = 1; k < 6; k++) edge = free[at[4 + k]] > free[at[4 + edge]] ? k : edge;
+    const int8_t *k = corners[edge];
+    int32_t other[RING], ends[RING][2], last = at[k[3]];
+    fan own = {.a = at[k[0]], .b = at[k[1]], .v = at[k[2]], .count = 1, .cell = {cell}};
+    for (int32_t i = start[at[4 + edge]]; i < start[at[4 + edge] + 1] && others < RING; i++) {
+        if (taken[around[i]] || around[i] == cell) continue;
+        const int32_t *its = unknowns + 10 * (int64_t)(other[others] = around[i]);
+        const int a = corner(its, own.a), b = corner(its, own.b), c = a == 0 || b == 0 ? (a == 1 || b == 1 ? 2 : 1) : 0;
+        ends[others][0] = its[c], ends[others++][1] = its[6 - a - b - c];
     }
-    for (int i = 0; i < best.count; i++) taken[best.cell[i]] = 1;
-    for (int k = 0; best.count > 1 && k < 4; k++) /* it begins opposite to the facet to its second cell */
-        if (across[4 * best.cell[0] + k] >= 0 && across[4 * best.cell[0] + k] / 4 == best.cell[1])
-            best.v = unknowns[10 * (int64_t)best.cell[0] + k];
-    return best;
+    for (int i = 0; i < others && own.count < LONGEST;) { /* whichever goes on at either end */
+        const int after = ends[i][0] == last || ends[i][1] == last, before = ends[i][0] == own.v || ends[i][1] == own.v;
+        if (!after && !before) {
+            i++;
+            continue;
+        }
+        int32_t *const end = after ? &last : &own.v;
+        *end = ends[i][0] == *end ? ends[i][1] : ends[i][0];
+        if (before && !after) memmove(own.cell + 1, own.cell, (size_t)own.count * sizeof *own.cell);
+        own.cell[after ? own.count : 0] = other[i];
+        own.count++;
+        other[i] = other[--others], ends[i][0] = ends[others][0], ends[i][1] = ends[others][1];
+        i = 0;
+    }
+    for (int i = 0; i < own.count; i++) {
+        taken[own.cell[i]] = 1;
+        for (int e = 4; e < 10; e++) free[unknowns[10 * (int64_t)own.cell[i] + e]]--;
+    }
+    return own;
 }
 
 /* 1/20 of the stiffness of degree 1 of a cell. */
@@ -215,23 +187,28 @@ static void write(const int32_t *unknowns, const REAL *geometry, const fan *fans
 
 /* Batches of W fans of one length, and how many; a long one through each cell that is left is taken, in the cells' order.
    For m = cells + W LONGEST^2, the unknowns ``at`` by batch and the ``packs`` to ask for have room for 10 m, the two parts
-   of the geometry for 6 m, and ``lengths`` and ``ends``, of its packs, by batch for m / W.  ``first`` (n), ``across``
-   (cells, 4) and ``taken`` (cells) are for work. */
-int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, const REAL *geometry, int32_t *first, int32_t *across,
-             uint8_t *taken, int32_t *lengths, int32_t *ends, int32_t *packs, int32_t *at, float *near, float *rest)
+   of the geometry for 6 m, and ``lengths`` and ``ends``, of its packs, by batch for m / W.  ``start``
+   (n + 1), ``around`` (6 cells), ``taken`` (cells), ``free`` (n) and ``last`` (n / PACK + 1), the batch that had a pack
+   last, are for work. */
+int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, const REAL *geometry, int32_t *start, int32_t *around,
+             uint8_t *taken, uint8_t *free, int32_t *last, int32_t *lengths, int32_t *ends, int32_t *packs,
+             int32_t *at, float *near, float *rest)
 {
     fan waiting[LONGEST + 1][W];
     int count[LONGEST + 1] = {0};
     int32_t batches = 0, asked = 0;
-    facing(cells, n, unknowns, first, across);
-    int32_t *const last = first; /* batch that had a pack last */
-    for (int64_t i = 0; i < n; i++) last[i] = -RECENT - 1;
+    surround(cells, n, unknowns, start, around);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t its = start[i + 1] - start[i];
+        free[i] = (uint8_t)(its < 255 ? its : 255);
+        last[i / PACK] = -RECENT - 1;
+    }
     for (int64_t c = 0; c < cells; c++) taken[c] = 0;
     for (int64_t c = 0; c < cells + LONGEST; c++) {
         int k = (int)(c - cells) + 1; /* at the end those that wait */
         if (c < cells) {
             if (taken[c]) continue;
-            const fan own = longest(unknowns, across, taken, (int32_t)c);
+            const fan own = longest(unknowns, start, around, taken, free, (int32_t)c);
             k = own.count;
             waiting[k][count[k]++] = own;
         }
@@ -289,10 +266,10 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
                 __builtin_prefetch(y + PACK * (int64_t)packs[k] + part, 1);
             }
         const int32_t *const edge = at, *spoke = at + 3 * W;
-        const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), ends = a - b;
-        const lanes g1a = 4 * (ab - a) + ends, g1b = 4 * (b - ab) + ends;
+        const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), drop = a - b;
+        const lanes g1a = 4 * (ab - a) + drop, g1b = 4 * (b - ab) + drop;
         const lanes v = take(at + 3 * W, x), bv = take(at + 5 * W, x);
-        lanes av = take(at + 4 * W, x), fall = a - v, g1v = 4 * (bv - av) + ends;
+        lanes av = take(at + 4 * W, x), fall = a - v, g1v = 4 * (bv - av) + drop;
         lanes g2a = 4 * (av - a) + fall, g2b = 4 * (bv - ab) + fall, g2v = 4 * (v - av) + fall, sum2 = g2a + g2b + g2v;
         lanes f1a = {0}, f1b = {0}, f1v = {0}, fa = {0}, fb = {0}, fv = {0}; /* fa, fb, fv along the spoke */
         lanes f1s = {0}, fbs = {0}, ra = {0}, to_v = {0}, to_av = {0};
@@ -302,7 +279,7 @@ void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, con
             for (int p = 0; p < 6 * W && sizeof(REAL) > 4; p += LINE / 4) __builtin_prefetch(rest + STEPS * 6 * W + p);
             for (int p = 0; p < 4 * W; p += LINE / 4) __builtin_prefetch(at + STEPS * 4 * W + p);
             const lanes w = take(at, x), aw = take(at + W, x), bw = take(at + 2 * W, x), vw = take(at + 3 * W, x);
-            const lanes further = a - w, g1w = 4 * (bw - aw) + ends, g2w = 4 * (vw - aw) + fall;
+            const lanes further = a - w, g1w = 4 * (bw - aw) + drop, g2w = 4 * (vw - aw) + fall;
             const lanes g3a = 4 * (aw - a) + further, g3b = 4 * (bw - ab) + further;
             const lanes g3v = 4 * (vw - av) + further, g3w = 4 * (w - aw) + further, sum3 = g3a + g3b + g3w;
             const lanes s1 = g1a + g1b + g1v + g1w, s2 = sum2 + g2w, s3 = sum3 + g3v;

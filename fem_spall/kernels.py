@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fem_spall.errors import SetupError
 
-__all__ = ["LANES", "LONGEST", "Kernels", "aligned", "cache_folder", "compiler", "kernels"]
+__all__ = ["LANES", "LONGEST", "PACK", "Kernels", "aligned", "cache_folder", "compiler", "kernels"]
 
 #: What they are compiled from, together.
 SOURCES = ("kernels.c", "recovery.c")
@@ -29,6 +29,8 @@ SOURCES = ("kernels.c", "recovery.c")
 LANES = 8
 #: Cells of the longest fan.
 LONGEST = 8
+#: Unknowns that are asked for at a time.
+PACK = 16
 #: Bytes of a line of the cache.
 LINE = 64
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
@@ -36,7 +38,7 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-share
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
 #: l of int64, b of bytes.
 SIGNATURES = {
-    "fans": "iinrnnbnnnnff",
+    "fans": "iinrnnbbnnnnnff",
     "stiffness": "innnnffrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",

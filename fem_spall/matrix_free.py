@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
-from fem_spall.kernels import LANES, LONGEST, Kernels, aligned, kernels
+from fem_spall.kernels import LANES, LONGEST, PACK, Kernels, aligned, kernels
 from fem_spall.multigrid import Vector, conjugate_gradients, largest_eigenvalue, smoothing_steps
 from fem_spall.numbering import collected
 
@@ -169,15 +169,17 @@ class Stiffness:
 def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> _Fans:
     """Put cells with ``n`` local unknowns in fans; ``geometry`` is in the cells' order."""
     cells, run = len(unknowns), kernels("double")
-    work = np.empty(n, np.int32), np.empty(4 * cells, np.int32), np.empty(cells, np.uint8)
+    work = [np.empty(size, np.int32) for size in (n + 1, 6 * cells)]
+    work += [np.empty(cells, np.uint8), np.empty(n, np.uint8), np.empty(n // PACK + 1, np.int32)]
     most = cells + LANES * LONGEST**2  # pages that are not written to take no memory
     lengths, ends = (np.empty(most // LANES, np.int32) for _ in range(2))
     packs, at = (np.empty(10 * most, np.int32) for _ in range(2))
     near, rest = (aligned(6 * most, np.float32) for _ in range(2))
     count = int(run("fans", cells, n, unknowns, geometry, *work, lengths, ends, packs, at, near, rest))
     places = LANES * int(lengths[:count].sum())
-    at, near, rest = at[: 6 * LANES * count + 4 * places], near[: 6 * places], rest[: 6 * places]
-    return _Fans(count, lengths[:count], ends[:count], packs[: ends[count - 1] if count else 0], (at, near, rest))
+    at, near, rest = at[: 6 * LANES * count + 4 * places].copy(), near[: 6 * places], rest[: 6 * places]
+    packs = packs[: ends[count - 1] if count else 0].copy()  # the room goes back for the vectors
+    return _Fans(count, lengths[:count], ends[:count], packs, (at, near, rest))
 
 
 def _upper(problem: ConductionProblem) -> tuple[Floats, int]:

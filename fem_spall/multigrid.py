@@ -201,13 +201,14 @@ class _Cycle:
         numbers = np.concatenate([np.arange(begin, end), level.map.ghosts])
         own = sparse.csr_matrix((values, numbers[columns], rows), shape=(end - begin, n))
         whole = sparse.csc_matrix(sparse.vstack(self._comm.allgather(own)))
-        self._bottom: Callable[[Floats], Any]
+        self._bottom: Callable[[Small], Any]
         if n <= DENSE:
-            self._bottom = np.linalg.inv(whole.toarray()).__matmul__
+            self._bottom = np.linalg.inv(whole.toarray()).astype(np.float32).__matmul__
         else:
             from scipy.sparse import linalg
 
-            self._bottom = linalg.splu(whole).solve
+            solve = linalg.splu(whole).solve
+            self._bottom = lambda right: solve(right.astype(np.float64))
         self._last = Vector(level.map, np.float32)
         self._place = slice(begin, end)
 
@@ -228,7 +229,7 @@ class _Cycle:
         if number == len(self._levels):
             n = self._place.stop - self._place.start
             whole = np.concatenate(self._comm.allgather(self._last.array[:n]))
-            self._last.array[:n] = self._bottom(whole.astype(np.float64))[self._place]
+            self._last.array[:n] = self._bottom(whole)[self._place]
             return
         level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
         rest, x, n = level.rest.array, level.found.array, level.matrix.n

@@ -223,7 +223,8 @@ def test_fans_hold_every_cell_once(counts: tuple[int, int, int]) -> None:
     assert sum(map(len, found)) == stiffness.cells
     assert (np.abs(rest) <= np.abs(near) * 2.0**-23).all()
     assert set(at) == set(stiffness.unknowns.ravel())
-    assert counts == (1, 1, 1) or at.size < 7 * stiffness.cells, "about six unknowns a cell instead of ten"
+    most = sum(6 + 4 * length for length in range(1, LONGEST + 1))  # unknowns of a last batch of each length
+    assert at.size <= 6 * stiffness.cells + LANES * most, "six unknowns a cell at most, instead of ten"
 
 
 def test_an_operator_reads_few_bytes() -> None:
