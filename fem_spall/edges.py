@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fem_spall.mesh.arrays import FACES, SIDES, MeshArrays
+from fem_spall.near import Places
 
 __all__ = ["SharpEdge", "sharp_edges"]
 
@@ -133,8 +133,8 @@ def _along(points: Floats, pieces: _Pieces, given: tuple[Floats, ...]) -> _Piece
         for start, end in pairwise(line):
             count = int(np.clip(2 * np.linalg.norm(end - start) / length.min(), 1, 100_000)) + 1
             marks.append(start + np.linspace(0, 1, count)[:, None] * (end - start))
-    tree = cKDTree(np.concatenate(marks))
-    near = (tree.query(points[pieces.ends])[0] <= NEAR * length[:, None]).all(axis=1)
+    distance = Places(np.concatenate(marks)).nearest(points[pieces.ends].reshape(-1, 3))[0].reshape(-1, 2)
+    near = (distance <= NEAR * length[:, None]).all(axis=1)
     chosen = pieces.only(near)
     chosen.kind[:, 4] = 1
     return chosen

@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from fem_spall.kernels import kernels
 from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.near import Places
 from fem_spall.solve import Solution
 
 __all__ = ["BallMean", "LithiumFlux", "lithium_flux"]
@@ -128,8 +128,7 @@ class LithiumFlux:
         start = _thinned(self.points[vertices], radius / 4)
         rough = self._rough_means(self.points[vertices[start]], radius)
         best = vertices[start[np.argsort(-rough, kind="stable")[:12]]]
-        near = cKDTree(self.points[vertices]).query_ball_point(self.points[best], radius / 4)
-        close = np.unique(np.concatenate([np.asarray(n, dtype=np.int64) for n in near]))
+        close = np.unique(Places(self.points[vertices]).within(self.points[best], radius / 4)[1])
         rough = self._rough_means(self.points[vertices[close]], radius)
         candidates = close[np.argsort(-rough, kind="stable")[:24]]
         balls = [self._ball(self.points[vertices[c]], radius) for c in candidates]
@@ -164,8 +163,8 @@ class LithiumFlux:
         return self.points[vertices[hot]], float(local[hot].max(initial=0.0))
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self._centroids)
+    def _middles(self) -> Places:
+        return Places(self._centroids)
 
     @cached_property
     def _centroids(self) -> NDArray[np.float64]:
@@ -193,7 +192,7 @@ class LithiumFlux:
         count[along], area[along], total[along] = sums.T
         alone = np.nonzero(count == 0)[0]
         if alone.size:
-            nearest = self._tree.query(centres[alone])[1]
+            nearest = self._middles.nearest(centres[alone])[1]
             area[alone], total[alone] = self.areas[nearest], current[nearest]
         return np.asarray(total / area)
 
@@ -214,11 +213,10 @@ class LithiumFlux:
 
     def _ball(self, centre: NDArray[np.float64], radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Facets (m,) that reach into a ball, and the weights (m, 3) of their corners in the mean over it."""
-        tree = self._tree
         reach = radius * (1 + 1 / RESOLVED)  # facets reach beyond their centroids
-        index = np.asarray(sorted(tree.query_ball_point(centre, reach)), dtype=np.int64)
+        index = self._middles.within(centre[None], reach)[1]
         if index.size == 0:
-            index = np.asarray([tree.query(centre)[1]], dtype=np.int64)
+            index = self._middles.nearest(centre[None])[1]
         pieces = int(np.clip(np.ceil(PIECES * self.sizes[index].max() / radius), 1, 40))
         shape, parts = _equal_parts(pieces)
         where, weights = _samples(self.points, self.facets[index], shape, parts)

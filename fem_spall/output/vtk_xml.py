@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ class _Appended:
         own = [head.tobytes(), *blocks]
         self.parts += own
         self._size += sum(map(len, own))
-        return f'<DataArray type="{kind}" Name={quoteattr(name)}{more} format="appended" offset="{offset}"/>\n'
+        return f'<DataArray type="{kind}" Name={_quoted(name)}{more} format="appended" offset="{offset}"/>\n'
 
 
 def write_unstructured(
@@ -130,3 +129,10 @@ def _write(path: Path, kind: str, fields: str, piece: str, body: _Appended) -> P
         f'compressor="vtkZLibDataCompressor">\n<{kind}>\n{fields}{piece}</{kind}>\n<AppendedData encoding="raw">\n_'
     )
     return atomic_bytes(path, header.encode(), *body.parts, b"\n</AppendedData>\n</VTKFile>\n")
+
+
+def _quoted(text: str) -> str:
+    """Text as the value of an attribute."""
+    from xml.sax.saxutils import quoteattr  # with all of HTTP
+
+    return quoteattr(text)
