@@ -27,7 +27,7 @@ __all__ = ["Level", "levels_of", "transposed"]
 COARSEST = 700
 #: Largest share of the unknowns that the next level may have.
 SHRINKS = 0.7
-#: Couplings below this share of the largest of a row are not smoothed over: on a third of the entries below.
+#: Couplings below this share of the largest of a row are not smoothed over: three tenths fewer entries below.
 WEAK = 0.2
 #: Step of Jacobi's method over the inverse of the largest eigenvalue.
 DAMPING = 4 / 3
