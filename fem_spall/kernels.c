@@ -16,6 +16,7 @@
 /* The ``size`` values of each lane; lanes beyond ``count`` are zero.  Whole vectors are put together in registers: stores
    by lane would hold up the loads that follow. */
 typedef REAL lanes __attribute__((vector_size(W * sizeof(REAL)), may_alias));
+typedef REAL anywhere __attribute__((vector_size(W * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 static inline void gather(int count, int size, const int32_t *at, const REAL *x, REAL u[][W])
 {
     for (int k = 0; k < size; k++) {
@@ -26,6 +27,15 @@ static inline void gather(int count, int size, const int32_t *at, const REAL *x,
         else
             for (int l = 0; l < W; l++) u[k][l] = l < count ? x[a[l * size]] : 0;
     }
+}
+
+/* Out of the compiler's sight: it would keep indices of one cell for the next on the stack. */
+#define FRESH(at) __asm__("" : "+r"(at))
+
+static inline lanes take(const int32_t *at, const REAL *x)
+{
+    FRESH(at);
+    return (lanes){x[at[0]], x[at[1]], x[at[2]], x[at[3]], x[at[4]], x[at[5]], x[at[6]], x[at[7]]};
 }
 
 /* g_i(v) for i = 1, 2, 3 at v = 0..3 from the ten values of each lane. */
@@ -47,26 +57,6 @@ static inline void gradients(const REAL u[10][W], REAL g[3][4][W])
         }
 }
 
-/* The transpose: residuals of the ten unknowns from f_i(v). */
-static inline void residuals(const REAL f[3][4][W], REAL r[10][W])
-{
-    static const int edge[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
-    for (int a = 1; a < 4; a++) {
-        LANES for (int l = 0; l < W; l++) {
-            REAL sum = f[a - 1][0][l] + f[a - 1][1][l] + f[a - 1][2][l] + f[a - 1][3][l];
-            r[a][l] = 4 * f[a - 1][a][l] - sum;
-            r[edge[0][a]][l] = 4 * (f[a - 1][0][l] - (f[0][a][l] + f[1][a][l] + f[2][a][l]));
-        }
-        for (int b = a + 1; b < 4; b++)
-            LANES for (int l = 0; l < W; l++) r[edge[a][b]][l] = 4 * (f[a - 1][b][l] + f[b - 1][a][l]);
-    }
-    LANES for (int l = 0; l < W; l++) {
-        REAL first = f[0][0][l] + f[1][0][l] + f[2][0][l], rest = 0;
-        for (int v = 1; v < 4; v++) rest += f[0][v][l] + f[1][v][l] + f[2][v][l];
-        r[0][l] = rest - 3 * first;
-    }
-}
-
 /* f = G m, at the vertices of each lane. */
 static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W], REAL f[3][4][W])
 {
@@ -83,36 +73,261 @@ static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W
     }
 }
 
-/* y += A x over straight-sided cells; geometry (batches, 6, W), zero where a cell is curved. */
-void stiffness(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x, REAL *restrict y)
+/* Fans: cells (a, b, v, w), (a, b, w, ...) round an edge ab, of which each shares a facet with the one before, so that
+   k cells have 6 + 4 k unknowns to load and store instead of 10 k. */
+#define LONGEST 8
+#define RING 32 /* cells of an edge that are looked at */
+/* The processor does not foresee which unknowns come: they are asked for in packs, SOON batches before their batch, unless
+   one of the last RECENT had them.  Indices and geometry are asked for STEPS cells before. */
+#define LINE 64 /* bytes of a line of the cache */
+#define PACK 16
+#define SOON 16
+#define RECENT 200
+#define STEPS 16
+static const int8_t EDGE[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
+
+typedef struct {
+    int32_t a, b, v, count, cell[LONGEST];
+} fan;
+
+static inline int corner(const int32_t *at, int32_t vertex)
 {
-    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
-        int count = cells - first < W ? (int)(cells - first) : W;
-        const int32_t *at = unknowns + 10 * first;
-        REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
-        REAL f[3][4][W] __attribute__((aligned(64)));
-        gather(count, 10, at, x, u);
-        gradients(u, g);
-        conducted(geometry, g, f);
-        residuals(f, u);
-        for (int l = 0; l < count; l++)
-            for (int k = 0; k < 10; k++) y[at[10 * l + k]] += u[k][l];
+    return (at[1] == vertex) + 2 * (at[2] == vertex) + 3 * (at[3] == vertex); /* branches would be foreseen wrongly */
+}
+
+/* The cells of each edge i, around[start[i]] to around[start[i + 1]], ascending; vertices have none. */
+static void surround(int64_t cells, int64_t n, const int32_t *unknowns, int32_t *start, int32_t *around)
+{
+    for (int64_t i = 0; i <= n; i++) start[i] = 0;
+    for (int64_t c = 0; c < cells; c++)
+        for (int k = 4; k < 10; k++) start[unknowns[10 * c + k]]++;
+    for (int64_t i = 1; i <= n; i++) start[i] += start[i - 1];
+    for (int64_t c = cells - 1; c >= 0; c--)
+        for (int k = 4; k < 10; k++) around[--start[unknowns[10 * c + k]]] = (int32_t)c;
+}
+
+/* A fan with a cell round that of its edges which most cells have that are ``free``, by edge (n); takes its cells. */
+static fan longest(const int32_t *unknowns, const int32_t *start, const int32_t *around, uint8_t *taken, uint8_t *free,
+                   int32_t cell)
+{
+    static const int8_t corners[6][4] = {{2, 3, 0, 1}, {1, 3, 0, 2}, {1, 2, 0, 3}, {0, 3, 1, 2}, {0, 2, 1, 3}, {0, 1, 2, 3}};
+    const int32_t *at = unknowns + 10 * (int64_t)cell;
+    int edge = 0, others = 0;
+    for (int k = 1; k < 6; k++) edge = free[at[4 + k]] > free[at[4 + edge]] ? k : edge;
+    const int8_t *k = corners[edge];
+    int32_t other[RING], ends[RING][2], last = at[k[3]];
+    fan own = {.a = at[k[0]], .b = at[k[1]], .v = at[k[2]], .count = 1, .cell = {cell}};
+    for (int32_t i = start[at[4 + edge]]; i < start[at[4 + edge] + 1] && others < RING; i++) {
+        if (taken[around[i]] || around[i] == cell) continue;
+        const int32_t *its = unknowns + 10 * (int64_t)(other[others] = around[i]);
+        const int a = corner(its, own.a), b = corner(its, own.b), c = a == 0 || b == 0 ? (a == 1 || b == 1 ? 2 : 1) : 0;
+        ends[others][0] = its[c], ends[others++][1] = its[6 - a - b - c];
+    }
+    for (int i = 0; i < others && own.count < LONGEST;) { /* whichever goes on at either end */
+        const int after = ends[i][0] == last || ends[i][1] == last, before = ends[i][0] == own.v || ends[i][1] == own.v;
+        if (!after && !before) {
+            i++;
+            continue;
+        }
+        int32_t *const end = after ? &last : &own.v;
+        *end = ends[i][0] == *end ? ends[i][1] : ends[i][0];
+        if (before && !after) memmove(own.cell + 1, own.cell, (size_t)own.count * sizeof *own.cell);
+        own.cell[after ? own.count : 0] = other[i];
+        own.count++;
+        other[i] = other[--others], ends[i][0] = ends[others][0], ends[i][1] = ends[others][1];
+        i = 0;
+    }
+    for (int i = 0; i < own.count; i++) {
+        taken[own.cell[i]] = 1;
+        for (int e = 4; e < 10; e++) free[unknowns[10 * (int64_t)own.cell[i] + e]]--;
+    }
+    return own;
+}
+
+/* 1/20 of the stiffness of degree 1 of a cell. */
+static inline void linear(const REAL *g, REAL k[4][4])
+{
+    k[1][1] = g[0], k[1][2] = k[2][1] = g[W], k[1][3] = k[3][1] = g[2 * W];
+    k[2][2] = g[3 * W], k[2][3] = k[3][2] = g[4 * W], k[3][3] = g[5 * W];
+    k[0][0] = 0;
+    for (int i = 1; i < 4; i++) {
+        k[0][i] = k[i][0] = -(k[i][1] + k[i][2] + k[i][3]);
+        k[0][0] -= k[0][i];
     }
 }
 
-/* x.A x over straight-sided cells */
-double energy(int64_t cells, const int32_t *unknowns, const REAL *geometry, const REAL *x)
+/* One batch, a fan a lane, all of one length: the unknowns ``at`` (6 + 4 length, W) and the geometry (length, 6, W) with
+   (a, b, v, w) for corners, in single precision and what that leaves.  Lanes beyond ``count`` repeat the first one's
+   unknowns with no cells. */
+static void write(const int32_t *unknowns, const REAL *geometry, const fan *fans, int count, int32_t *at, float *near,
+                  float *rest)
+{
+    for (int l = 0; l < W; l++) {
+        const fan *own = fans + (l < count ? l : 0);
+        int32_t v = own->v, *out = at + l;
+        float *first = near + l, *second = rest + l;
+        for (int j = 0; j < own->count; j++) {
+            const int32_t cell = own->cell[j], *its = unknowns + 10 * (int64_t)cell;
+            const int a = corner(its, own->a), b = corner(its, own->b), c = corner(its, v), d = 6 - a - b - c;
+            const int32_t start[6] = {own->a, own->b, its[EDGE[a][b]], v, its[EDGE[a][c]], its[EDGE[b][c]]};
+            const int32_t next[4] = {its[d], its[EDGE[a][d]], its[EDGE[b][d]], its[EDGE[c][d]]};
+            for (int k = 0; j == 0 && k < 6; k++, out += W) *out = start[k];
+            for (int k = 0; k < 4; k++, out += W) *out = next[k];
+            v = its[d];
+            REAL k[4][4];
+            linear(geometry + cell / W * 6 * W + cell % W, k);
+            const REAL whole[6] = {k[b][b], k[b][c], k[b][d], k[c][c], k[c][d], k[d][d]};
+            for (int e = 0; e < 6; e++, first += W, second += W) {
+                *first = l < count ? (float)whole[e] : 0;
+                *second = l < count ? (float)(whole[e] - (REAL)*first) : 0;
+            }
+        }
+    }
+}
+
+/* Batches of W fans of one length, and how many; a long one through each cell that is left is taken, in the cells' order.
+   For m = cells + W LONGEST^2, the unknowns ``at`` by batch and the ``packs`` to ask for have room for 10 m, the two parts
+   of the geometry for 6 m, and ``lengths`` and ``ends``, of its packs, by batch for m / W.  ``start``
+   (n + 1), ``around`` (6 cells), ``taken`` (cells), ``free`` (n) and ``last`` (n / PACK + 1), the batch that had a pack
+   last, are for work. */
+int64_t fans(int64_t cells, int64_t n, const int32_t *unknowns, const REAL *geometry, int32_t *start, int32_t *around,
+             uint8_t *taken, uint8_t *free, int32_t *last, int32_t *lengths, int32_t *ends, int32_t *packs,
+             int32_t *at, float *near, float *rest)
+{
+    fan waiting[LONGEST + 1][W];
+    int count[LONGEST + 1] = {0};
+    int32_t batches = 0, asked = 0;
+    surround(cells, n, unknowns, start, around);
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t its = start[i + 1] - start[i];
+        free[i] = (uint8_t)(its < 255 ? its : 255);
+        last[i / PACK] = -RECENT - 1;
+    }
+    for (int64_t c = 0; c < cells; c++) taken[c] = 0;
+    for (int64_t c = 0; c < cells + LONGEST; c++) {
+        int k = (int)(c - cells) + 1; /* at the end those that wait */
+        if (c < cells) {
+            if (taken[c]) continue;
+            const fan own = longest(unknowns, start, around, taken, free, (int32_t)c);
+            k = own.count;
+            waiting[k][count[k]++] = own;
+        }
+        if (c < cells ? count[k] < W : !count[k]) continue;
+        write(unknowns, geometry, waiting[k], count[k], at, near, rest);
+        for (int i = 0; i < (6 + 4 * k) * W; i++) {
+            const int32_t pack = at[i] / PACK;
+            if (last[pack] < batches - RECENT) packs[asked++] = pack;
+            last[pack] = batches;
+        }
+        ends[batches] = asked;
+        lengths[batches++] = k;
+        at += (6 + 4 * k) * W;
+        near += 6 * k * W, rest += 6 * k * W;
+        count[k] = 0;
+    }
+    return batches;
+}
+
+/* Number k of the geometry of W cells, in the precision of the numbers. */
+typedef float singles __attribute__((vector_size(W * sizeof(float)), aligned(4), may_alias));
+static inline lanes number(const float *near, const float *rest, int k)
+{
+    lanes whole = __builtin_convertvector(*(const singles *)(near + k * W), lanes);
+    if (sizeof(REAL) > sizeof(float)) whole += __builtin_convertvector(*(const singles *)(rest + k * W), lanes);
+    return whole;
+}
+
+/* Where a cell (a, b, v, w) of a fan has its ten unknowns. */
+static inline void places(const int32_t *edge, const int32_t *spoke, const int32_t *next, const int32_t *at[10])
+{
+    at[0] = edge, at[1] = edge + W, at[2] = spoke, at[3] = next;
+    at[4] = next + 3 * W, at[5] = next + 2 * W, at[6] = spoke + 2 * W;
+    at[7] = next + W, at[8] = spoke + W, at[9] = edge + 2 * W;
+}
+
+static inline void give(const int32_t *at, lanes value, REAL *y)
+{
+    FRESH(at);
+    _Pragma("GCC unroll 8") for (int l = 0; l < W; l++) y[at[l]] += value[l];
+}
+
+/* y += A x over straight-sided cells in fans; their geometry is zero where they are curved.
+
+   g_i(k) is the gradient at corner k of a cell (a, b, v, w) along the edge from a to b, v, w for i = 1, 2, 3, and f_i(k)
+   the flux.  Of the next cell g_2 is g_3 of this one, and g_1 at v is that at w; the flux along a spoke, from a, b or v
+   itself, is complete after the second of its cells.  Memory that is needed soon is asked for. */
+void stiffness(int64_t batches, const int32_t *lengths, const int32_t *ends, const int32_t *packs, const int32_t *at,
+               const float *near, const float *rest, const REAL *x, REAL *restrict y)
+{
+    for (int64_t batch = 0, k = 0; batch < batches; batch++) {
+        for (const int32_t end = ends[batch + SOON < batches ? batch + SOON : batches - 1]; k < end; k++)
+            for (int part = 0; part < PACK; part += LINE / (int)sizeof(REAL)) {
+                __builtin_prefetch(x + PACK * (int64_t)packs[k] + part);
+                __builtin_prefetch(y + PACK * (int64_t)packs[k] + part, 1);
+            }
+        const int32_t *const edge = at, *spoke = at + 3 * W;
+        const lanes a = take(at, x), b = take(at + W, x), ab = take(at + 2 * W, x), drop = a - b;
+        const lanes g1a = 4 * (ab - a) + drop, g1b = 4 * (b - ab) + drop;
+        const lanes v = take(at + 3 * W, x), bv = take(at + 5 * W, x);
+        lanes av = take(at + 4 * W, x), fall = a - v, g1v = 4 * (bv - av) + drop;
+        lanes g2a = 4 * (av - a) + fall, g2b = 4 * (bv - ab) + fall, g2v = 4 * (v - av) + fall, sum2 = g2a + g2b + g2v;
+        lanes f1a = {0}, f1b = {0}, f1v = {0}, fa = {0}, fb = {0}, fv = {0}; /* fa, fb, fv along the spoke */
+        lanes f1s = {0}, fbs = {0}, ra = {0}, to_v = {0}, to_av = {0};
+        at += 6 * W;
+        for (int32_t j = 0; j < lengths[batch]; j++, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            for (int p = 0; p < 6 * W; p += LINE / 4) __builtin_prefetch(near + STEPS * 6 * W + p);
+            for (int p = 0; p < 6 * W && sizeof(REAL) > 4; p += LINE / 4) __builtin_prefetch(rest + STEPS * 6 * W + p);
+            for (int p = 0; p < 4 * W; p += LINE / 4) __builtin_prefetch(at + STEPS * 4 * W + p);
+            const lanes w = take(at, x), aw = take(at + W, x), bw = take(at + 2 * W, x), vw = take(at + 3 * W, x);
+            const lanes further = a - w, g1w = 4 * (bw - aw) + drop, g2w = 4 * (vw - aw) + fall;
+            const lanes g3a = 4 * (aw - a) + further, g3b = 4 * (bw - ab) + further;
+            const lanes g3v = 4 * (vw - av) + further, g3w = 4 * (w - aw) + further, sum3 = g3a + g3b + g3w;
+            const lanes s1 = g1a + g1b + g1v + g1w, s2 = sum2 + g2w, s3 = sum3 + g3v;
+            const lanes g[6] = {number(near, rest, 0), number(near, rest, 1), number(near, rest, 2),
+                                number(near, rest, 3), number(near, rest, 4), number(near, rest, 5)};
+            const lanes h1 = g[0] * s1 + g[1] * s2 + g[2] * s3, h2 = g[1] * s1 + g[3] * s2 + g[4] * s3;
+            const lanes h3 = g[2] * s1 + g[4] * s2 + g[5] * s3;
+#define FLUX(i, k, one, two, three) (h##i + g[one] * g1##k + g[two] * g2##k + g[three] * g3##k)
+            f1a += FLUX(1, a, 0, 1, 2), f1b += FLUX(1, b, 0, 1, 2), f1v += FLUX(1, v, 0, 1, 2);
+            fa += FLUX(2, a, 1, 3, 4), fb += FLUX(2, b, 1, 3, 4), fv += FLUX(2, v, 1, 3, 4);
+            const lanes f2w = FLUX(2, w, 1, 3, 4), f3v = FLUX(3, v, 2, 4, 5), across = f2w + f3v;
+            give(at + 3 * W, 4 * across, y);
+            give(spoke, 3 * fv - fa - fb - f2w - to_v, y);
+            give(spoke + W, 4 * (fa - fv - f1v - f3v - to_av), y);
+            give(spoke + 2 * W, 4 * (f1v + fb), y);
+            ra += fb + fv + f1v - 3 * fa + across, f1s += f1v, fbs += fb;
+            f1v = FLUX(1, w, 0, 1, 2), fa = FLUX(3, a, 2, 4, 5), fb = FLUX(3, b, 2, 4, 5), fv = FLUX(3, w, 2, 4, 5);
+            to_v = f3v, to_av = f2w, av = aw, fall = further, sum2 = sum3;
+            g1v = g1w, g2a = g3a, g2b = g3b, g2v = g3w, spoke = at;
+        }
+        give(spoke, 3 * fv - fa - fb - to_v, y);
+        give(spoke + W, 4 * (fa - fv - f1v - to_av), y);
+        give(spoke + 2 * W, 4 * (f1v + fb), y);
+        give(edge, ra + fb + fv + f1v - 3 * fa - 3 * f1a + f1b, y);
+        give(edge + W, 3 * f1b - f1a - f1s - f1v, y);
+        give(edge + 2 * W, 4 * (f1a - f1b - fbs - fb), y);
+    }
+}
+
+/* x.A x over them */
+double energy(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest,
+              const REAL *x)
 {
     double sum = 0;
-    for (int64_t first = 0; first < cells; first += W, geometry += 6 * W) {
-        int count = cells - first < W ? (int)(cells - first) : W;
-        REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
-        REAL f[3][4][W] __attribute__((aligned(64)));
-        gather(count, 10, unknowns + 10 * first, x, u);
-        gradients(u, g);
-        conducted(geometry, g, f);
-        for (int i = 0; i < 12; i++)
-            for (int l = 0; l < W; l++) sum += (double)(g[i / 4][i % 4][l] * f[i / 4][i % 4][l]);
+    for (int64_t batch = 0; batch < batches; batch++) {
+        const int32_t *const edge = at, *spoke = at + 3 * W, *its[10];
+        at += 6 * W;
+        for (int32_t j = 0; j < lengths[batch]; j++, spoke = at, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            REAL u[10][W] __attribute__((aligned(64))), g[3][4][W] __attribute__((aligned(64)));
+            REAL f[3][4][W] __attribute__((aligned(64))), geometry[6][W] __attribute__((aligned(64)));
+            places(edge, spoke, at, its);
+            for (int k = 0; k < 10; k++) *(lanes *)u[k] = take(its[k], x);
+            for (int k = 0; k < 6; k++) *(lanes *)geometry[k] = number(near, rest, k);
+            gradients(u, g);
+            conducted(geometry[0], g, f);
+            for (int i = 0; i < 12; i++)
+                for (int l = 0; l < W; l++) sum += (double)(g[i / 4][i % 4][l] * f[i / 4][i % 4][l]);
+        }
     }
     return sum;
 }
@@ -282,25 +497,26 @@ void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *p
     }
 }
 
-/* Add the diagonal of the straight-sided cells. */
-void diagonal(int64_t cells, const int32_t *unknowns, const REAL *geometry, REAL *out)
+/* Add the diagonal of the straight-sided cells, in fans. */
+void diagonal(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest, REAL *out)
 {
     static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
-    for (int64_t c = 0; c < cells; c++) {
-        const REAL *g = geometry + c / W * 6 * W + c % W;
-        const int32_t *at = unknowns + 10 * c;
-        REAL k[4][4]; /* 1/20 of the stiffness of degree 1 */
-        k[1][1] = g[0], k[1][2] = k[2][1] = g[W], k[1][3] = k[3][1] = g[2 * W];
-        k[2][2] = g[3 * W], k[2][3] = k[3][2] = g[4 * W], k[3][3] = g[5 * W];
-        k[0][0] = 0;
-        for (int i = 1; i < 4; i++) {
-            k[0][i] = -(k[i][1] + k[i][2] + k[i][3]);
-            k[0][0] -= k[0][i];
-        }
-        for (int v = 0; v < 4; v++) out[at[v]] += 12 * k[v][v];
-        for (int e = 0; e < 6; e++) {
-            int a = ends[e][0], b = ends[e][1];
-            out[at[4 + e]] += 32 * (k[a][a] + k[b][b] + (a < b ? k[a][b] : k[b][a]));
+    for (int64_t batch = 0; batch < batches; batch++) {
+        const int32_t *const edge = at, *spoke = at + 3 * W, *its[10];
+        at += 6 * W;
+        for (int32_t j = 0; j < lengths[batch]; j++, spoke = at, at += 4 * W, near += 6 * W, rest += 6 * W) {
+            REAL geometry[6][W] __attribute__((aligned(64)));
+            places(edge, spoke, at, its);
+            for (int k = 0; k < 6; k++) *(lanes *)geometry[k] = number(near, rest, k);
+            for (int l = 0; l < W; l++) {
+                REAL k[4][4];
+                linear(geometry[0] + l, k);
+                for (int v = 0; v < 4; v++) out[its[v][l]] += 12 * k[v][v];
+                for (int e = 0; e < 6; e++) {
+                    const int a = ends[e][0], b = ends[e][1];
+                    out[its[4 + e][l]] += 32 * (k[a][a] + k[b][b] + k[a][b]);
+                }
+            }
         }
     }
 }
@@ -376,6 +592,18 @@ void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict
     }
 }
 
+/* The same for a residual in double precision, of which r takes ``scale`` times as much. */
+void enter(int64_t n, double scale, REAL b, const REAL *inverse, const double *residual, REAL *restrict r,
+           REAL *restrict d, REAL *restrict x)
+{
+    LANES for (int64_t i = 0; i < n; i++) {
+        const REAL rest = (REAL)(scale * residual[i]), step = b * inverse[i] * rest;
+        r[i] = rest;
+        d[i] = step;
+        x[i] = step;
+    }
+}
+
 /* Numbers of the unknowns of degree 2, in the order in which the cells come to them: out (cells, 10), of the vertices
    ``ones`` (cells, 4) below ``n``; returns how many.  ``first`` (n) is for work, and ``at`` (n) takes the vertices'
    numbers; edges are listed by their lower vertex: ``next``, ``upper`` and ``own`` have room for 6 cells each. */
@@ -417,15 +645,23 @@ void parents(int64_t cells, const int32_t *ones, const int32_t *twos, int32_t *o
 }
 
 /* From degree 1: each unknown takes the mean of ``count`` vertices, 2 or 3, or zero where ``inverse`` is zero; which is
-   added to ``total`` as well. */
+   added to ``total`` as well.  In blocks, so that no branch is to be foreseen at the fixed unknowns. */
+#define BLOCK 64
 static inline void raise_from(int64_t n, int count, const int32_t *parent, const REAL *inverse, const REAL *coarse,
                               REAL *restrict fine, REAL *restrict total)
 {
-    for (int64_t i = 0; i < n; i++, parent += count) {
-        REAL sum = coarse[parent[0]] + coarse[parent[1]];
-        if (count == 3) sum += coarse[parent[2]];
-        fine[i] = inverse[i] != 0 ? sum * (REAL)(1.0 / count) : 0;
-        total[i] += fine[i];
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int size = n - first < BLOCK ? (int)(n - first) : BLOCK;
+        REAL sum[BLOCK];
+        for (int k = 0; k < size; k++, parent += count) {
+            sum[k] = coarse[parent[0]] + coarse[parent[1]];
+            if (count == 3) sum[k] += coarse[parent[2]];
+        }
+        LANES for (int k = 0; k < size; k++) {
+            const REAL own = inverse[first + k] != 0 ? sum[k] * (REAL)(1.0 / count) : 0;
+            fine[first + k] = own;
+            total[first + k] += own;
+        }
     }
 }
 
@@ -442,12 +678,19 @@ void raise(int64_t n, int64_t count, const int32_t *parent, const REAL *inverse,
 static inline void lower_to(int64_t n, int count, const int32_t *parent, const REAL *inverse, REAL *restrict r,
                             const REAL *w, REAL *restrict coarse)
 {
-    for (int64_t i = 0; i < n; i++, parent += count) {
-        const REAL rest = r[i] - w[i], part = inverse[i] != 0 ? rest * (REAL)(1.0 / count) : 0;
-        r[i] = rest;
-        coarse[parent[0]] += part;
-        coarse[parent[1]] += part;
-        if (count == 3) coarse[parent[2]] += part;
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        const int size = n - first < BLOCK ? (int)(n - first) : BLOCK;
+        REAL own[BLOCK];
+        LANES for (int k = 0; k < size; k++) {
+            const REAL rest = r[first + k] - w[first + k];
+            r[first + k] = rest;
+            own[k] = inverse[first + k] != 0 ? rest * (REAL)(1.0 / count) : 0;
+        }
+        for (int k = 0; k < size; k++, parent += count) {
+            coarse[parent[0]] += own[k];
+            coarse[parent[1]] += own[k];
+            if (count == 3) coarse[parent[2]] += own[k];
+        }
     }
 }
 
@@ -498,6 +741,12 @@ void direct(int64_t n, REAL beta, const float *z, REAL *restrict p)
     LANES for (int64_t i = 0; i < n; i++) p[i] = (REAL)z[i] + beta * p[i];
 }
 
+/* x = 0 at some unknowns. */
+void clear(int64_t count, const int32_t *which, REAL *x)
+{
+    for (int64_t k = 0; k < count; k++) x[which[k]] = 0;
+}
+
 /* A matrix by rows is kept in slices of W rows, padded with zeros to the longest of them, which only costs little where
    the rows of a window are sorted by length: ``order`` (n) and ``starts`` (slices + 1), in columns of W entries. */
 #define WINDOW 256
@@ -544,11 +793,17 @@ void fill(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *va
         }
 }
 
-static inline void slice(const int32_t *starts, const int32_t *columns, const REAL *values, const REAL *x, REAL sum[W])
+static inline lanes slice(const int32_t *starts, const int32_t *columns, const REAL *values, const REAL *x)
 {
-    LANES for (int l = 0; l < W; l++) sum[l] = 0;
-    for (int64_t j = W * (int64_t)starts[0]; j < W * (int64_t)starts[1]; j += W)
-        LANES for (int l = 0; l < W; l++) sum[l] += values[j + l] * x[columns[j + l]];
+    const anywhere *entry = (const anywhere *)values;
+    lanes sum = {0}, other = {0};
+    int32_t j = starts[0];
+    for (; j + 1 < starts[1]; j += 2) {
+        sum += entry[j] * take(columns + W * (int64_t)j, x);
+        other += entry[j + 1] * take(columns + W * (int64_t)(j + 1), x);
+    }
+    if (j < starts[1]) sum += entry[j] * take(columns + W * (int64_t)j, x);
+    return sum + other;
 }
 
 /* y = a y + b A x */
@@ -557,8 +812,7 @@ void times(int64_t n, const int32_t *order, const int32_t *starts, const int32_t
 {
     for (int64_t first = 0; first < n; first += W, starts++) {
         const int count = n - first < W ? (int)(n - first) : W;
-        REAL sum[W];
-        slice(starts, columns, values, x, sum);
+        const lanes sum = slice(starts, columns, values, x);
         for (int l = 0; l < count; l++) y[order[first + l]] = a * y[order[first + l]] + b * sum[l];
     }
 }
@@ -569,8 +823,7 @@ void polish(int64_t n, const int32_t *order, const int32_t *starts, const int32_
 {
     for (int64_t first = 0; first < n; first += W, starts++) {
         const int count = n - first < W ? (int)(n - first) : W;
-        REAL sum[W];
-        slice(starts, columns, values, d, sum);
+        const lanes sum = slice(starts, columns, values, d);
         for (int l = 0; l < count; l++) {
             const int32_t i = order[first + l];
             const REAL rest = r[i] - sum[l], step = a * d[i] + b * inverse[i] * rest;

@@ -15,30 +15,40 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import platformdirs
+from numpy.typing import NDArray
 
 from fem_spall.errors import SetupError
 
-__all__ = ["LANES", "Kernels", "cache_folder", "compiler", "kernels"]
+__all__ = ["LANES", "LONGEST", "PACK", "Kernels", "aligned", "cache_folder", "compiler", "kernels"]
 
 #: Cells of one batch, W in ``kernels.c``.
 LANES = 8
+#: Cells of the longest fan.
+LONGEST = 8
+#: Unknowns that are asked for at a time.
+PACK = 16
+#: Bytes of a line of the cache.
+LINE = 64
 #: Without -ffast-math: sums may be reordered where the source says so, and nowhere else.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared")
 #: Arguments of the kernels: i int64, R a number, D a double; r array of numbers, d of doubles, f of floats, n of int32,
 #: b of bytes.
 SIGNATURES = {
-    "stiffness": "inrrr",
+    "fans": "iinrnnbbnnnnnff",
+    "stiffness": "innnnffrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",
     "fluxes": "iniddinrr",
-    "diagonal": "inrr",
+    "diagonal": "innffr",
     "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",
     "begin": "iRrrrri",
+    "enter": "iDRrdrrr",
     "corners": "iRnrrr",
     "corner_energy": "inrr",
-    "energy": "inrr",
+    "energy": "innffr",
     "parents": "innn",
     "quadratic": "iinnnnnnn",
     "facet_values": "inrrr",
@@ -49,11 +59,14 @@ SIGNATURES = {
     "products": "ifrrd",
     "dot": "irr",
     "direct": "iRfr",
+    "clear": "inr",
     "slices": "innn",
     "fill": "innrnnnr",
     "times": "innnrRRrr",
     "polish": "innnrRRrrrrr",
 }
+#: Those that return a number; the others return a count, or nothing.
+SUMS = ("advance", "dot", "energy", "corner_energy")
 SECONDS = 120
 
 
@@ -75,23 +88,34 @@ class Kernels:
 
     def __init__(self, real: Literal["double", "float"]) -> None:
         number, dtype = (ctypes.c_double, "float64") if real == "double" else (ctypes.c_float, "float32")
-        self._scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
-        self._arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
-        self._library = ctypes.CDLL(str(_built(real)))
-        for name in ("advance", "dot", "energy", "corner_energy"):
-            getattr(self._library, name).restype = ctypes.c_double
+        scalars: dict[str, Any] = {"i": ctypes.c_int64, "R": number, "D": ctypes.c_double}
+        arrays = {"r": dtype, "d": "float64", "f": "float32", "n": "int32", "b": "uint8"}
+        library = ctypes.CDLL(str(_built(real)))
+        self._functions: dict[str, tuple[Any, list[Any]]] = {}
+        for name, kinds in SIGNATURES.items():
+            function = getattr(library, name)
+            function.argtypes = [scalars.get(kind, ctypes.c_void_p) for kind in kinds]
+            function.restype = ctypes.c_double if name in SUMS else ctypes.c_int64
+            self._functions[name] = function, [np.dtype(arrays[kind]) if kind in arrays else None for kind in kinds]
 
     def __call__(self, name: str, *arguments: Any) -> float:
         """Call a kernel; arrays must be contiguous and of the type that it takes.  Returns its sum, if it makes one."""
-        values: list[Any] = []
-        for kind, argument in zip(SIGNATURES[name], arguments, strict=True):
-            if kind in self._scalars:
-                values.append(self._scalars[kind](argument))
+        function, dtypes = self._functions[name]
+        values = []
+        for dtype, argument in zip(dtypes, arguments, strict=True):
+            if dtype is None:
+                values.append(argument)
                 continue
-            if argument.dtype != self._arrays[kind] or not argument.flags.c_contiguous:
-                raise TypeError(f"{name} takes contiguous arrays of {self._arrays[kind]}; got {argument.dtype}")
-            values.append(ctypes.c_void_p(argument.ctypes.data))
-        return float(getattr(self._library, name)(*values))
+            if argument.dtype != dtype or not argument.flags.c_contiguous:
+                raise TypeError(f"{name} takes contiguous arrays of {dtype}; got {argument.dtype}")
+            values.append(argument.__array_interface__["data"][0])
+        return float(function(*values))
+
+
+def aligned(size: int, dtype: Any) -> NDArray[Any]:
+    """An array that begins where a line of the cache does."""
+    raw = np.empty(size * np.dtype(dtype).itemsize + LINE, dtype=np.uint8)
+    return raw[-raw.ctypes.data % LINE :][: raw.size - LINE].view(dtype)
 
 
 @cache

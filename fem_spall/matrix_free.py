@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import PETSc, basix, compile_form, dolfinx, ufl
 from fem_spall.floating import Elimination
-from fem_spall.kernels import LANES, Kernels, kernels
-from fem_spall.multigrid import conjugate_gradients, largest_eigenvalue, smoothing_steps
+from fem_spall.kernels import LANES, LONGEST, PACK, Kernels, aligned, kernels
+from fem_spall.multigrid import Vector, conjugate_gradients, largest_eigenvalue, smoothing_steps
 
 __all__ = ["CoarseLevel", "Operator", "Stiffness", "TwoLevel", "cell_geometry", "vertex_matrix", "vertex_pairs"]
 
@@ -42,9 +42,24 @@ class _Cells:
     """What the kernels need of the cells in one precision."""
 
     run: Kernels
-    geometry: NDArray[Any]  # (batches, 6, LANES)
     matrices: NDArray[Any]  # (curved, 55)
     contact: list[tuple[NDArray[np.int32], Any]]  # unknowns on a surface, and their matrix
+
+
+@dataclass(frozen=True)
+class _Fans:
+    """The cells in fans round edges, in batches of LANES fans of one length, as the kernel ``fans`` makes them."""
+
+    count: int
+    lengths: NDArray[np.int32]  # of the batches, in cells
+    ends: NDArray[np.int32]  # of the packs of unknowns that each asks for
+    packs: NDArray[np.int32]
+    cells: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]  # unknowns, and geometry in two parts
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a product in double precision reads."""
+        return sum(array.nbytes for array in (self.lengths, self.ends, self.packs, *self.cells))
 
 
 class Stiffness:
@@ -65,23 +80,23 @@ class Stiffness:
         self._sigma = _upper(problem)
         matrices = _curved_matrices(mesh.geometry.x, nodes[self.curved], problem.by_cell[self.curved])
         self.contact = {name: self._contact(name) for name in problem.contact}
-        self._double = _Cells(kernels("double"), geometry, matrices, list(self.contact.values()))
+        self._fans = _fans(self.unknowns, geometry, self.map.size_local + self.map.num_ghosts)
+        self._double = _Cells(kernels("double"), matrices, list(self.contact.values()))
 
     @cached_property
     def _single(self) -> _Cells:
         cells, small = self._double, np.float32
         contact = [(own, matrix.astype(small)) for own, matrix in cells.contact]
-        return _Cells(kernels("float"), cells.geometry.astype(small), cells.matrices.astype(small), contact)
+        return _Cells(kernels("float"), cells.matrices.astype(small), contact)
 
     @property
     def stored_bytes(self) -> int:
         """Bytes that one product in double precision reads beside its vectors."""
-        cells = self._double
-        return int(self.unknowns.nbytes + cells.geometry.nbytes + cells.matrices.nbytes)
+        return self._fans.nbytes + int(self._double.matrices.nbytes)
 
-    def vector(self, dtype: Any = np.float64) -> Any:
+    def vector(self, dtype: Any = np.float64) -> Vector:
         """A vector with ghosts, zero."""
-        return dolfinx.la.vector(self.map, 1, dtype)
+        return Vector(self.map, dtype)
 
     def multiply(self, x: Any, y: Any, contact: bool = True) -> None:
         """Y = Ax with vectors of one type, on the unknowns that this rank owns; collective.
@@ -92,7 +107,8 @@ class Stiffness:
         x.scatter_forward()
         values, result = x.array, y.array
         result[:] = 0.0
-        cells.run("stiffness", self.cells, self.unknowns, cells.geometry, values, result)
+        fans = self._fans
+        cells.run("stiffness", fans.count, fans.lengths, fans.ends, fans.packs, *fans.cells, values, result)
         if self.curved.size:
             cells.run("stored", self.curved.size, self.curved, self.unknowns, cells.matrices, values, result)
         for own, matrix in cells.contact if contact else ():
@@ -103,7 +119,7 @@ class Stiffness:
     def energy(self, potential: Floats) -> float:
         """Local part of φ·Aφ without surfaces, summed by cell, of local potentials."""
         cells = self._double
-        total = cells.run("energy", self.cells, self.unknowns, cells.geometry, potential)
+        total = cells.run("energy", self._fans.count, self._fans.lengths, *self._fans.cells, potential)
         if self.curved.size:
             own = potential[self.unknowns[self.curved]]
             place = np.arange(own.size, dtype=np.int32).reshape(own.shape)
@@ -132,7 +148,7 @@ class Stiffness:
     def diagonal(self) -> Floats:
         """Diagonal of A for the owned unknowns; collective."""
         cells, result = self._double, self.vector()
-        cells.run("diagonal", self.cells, self.unknowns, cells.geometry, result.array)
+        cells.run("diagonal", self._fans.count, self._fans.lengths, *self._fans.cells, result.array)
         places = np.cumsum([0, *range(10, 1, -1)])
         np.add.at(result.array, self.unknowns[self.curved], cells.matrices[:, places])
         for own, matrix in cells.contact:
@@ -147,6 +163,22 @@ class Stiffness:
         own = self.problem.on[name]
         whole = dolfinx.fem.assemble_matrix(compile_form(form)).to_scipy(ghosted=True).tocsr()
         return own, whole[own][:, own]
+
+
+def _fans(unknowns: NDArray[np.int32], geometry: Floats, n: int) -> _Fans:
+    """Put cells with ``n`` local unknowns in fans; ``geometry`` is in the cells' order."""
+    cells, run = len(unknowns), kernels("double")
+    work = [np.empty(size, np.int32) for size in (n + 1, 6 * cells)]
+    work += [np.empty(cells, np.uint8), np.empty(n, np.uint8), np.empty(n // PACK + 1, np.int32)]
+    most = cells + LANES * LONGEST**2  # pages that are not written to take no memory
+    lengths, ends = (np.empty(most // LANES, np.int32) for _ in range(2))
+    packs, at = (np.empty(10 * most, np.int32) for _ in range(2))
+    near, rest = (aligned(6 * most, np.float32) for _ in range(2))
+    count = int(run("fans", cells, n, unknowns, geometry, *work, lengths, ends, packs, at, near, rest))
+    places = LANES * int(lengths[:count].sum())
+    at, near, rest = at[: 6 * LANES * count + 4 * places].copy(), near[: 6 * places], rest[: 6 * places]
+    packs = packs[: ends[count - 1] if count else 0].copy()  # the room goes back for the vectors
+    return _Fans(count, lengths[:count], ends[:count], packs, (at, near, rest))
 
 
 def _upper(problem: ConductionProblem) -> tuple[Floats, int]:
@@ -244,7 +276,7 @@ class Operator(Protocol):
     map: Any
     owned: int
 
-    def vector(self, dtype: Any = np.float64) -> Any:
+    def vector(self, dtype: Any = np.float64) -> Vector:
         """A vector with ghosts, zero."""
 
     def multiply(self, x: Any, y: Any) -> None:
@@ -267,7 +299,7 @@ class TwoLevel:
     ) -> None:  # fmt: skip
         self._a, self._fixed, self._coarse = stiffness, fixed, coarse
         self._elimination, self._walls = elimination, walls
-        self._below = dolfinx.la.vector(coarse.space.dofmap.index_map, 1, np.float32)
+        self._below = Vector(coarse.space.dofmap.index_map, np.float32)
         self._comm = stiffness.map.comm
         self._n = n = stiffness.owned
         self._parents = coarse.parents[:n]
@@ -306,15 +338,14 @@ class TwoLevel:
 
     def _multiply(self) -> None:
         self._apply(self._direction, self._product)
-        self._product.array[self._fixed] = 0.0
+        kernels("double")("clear", len(self._fixed), self._fixed, self._product.array)
 
     def _precondition(self, residual: Floats, size: float) -> NDArray[np.float32]:
         """B r/|r|: smooth, correct on degree 1, smooth."""
         n, run, r, z = self._n, self._run, self._rest, self._z
         d, w = self._step, self._image
         (_, first), *others = self._steps
-        np.multiply(residual, 1 / size, out=r, casting="same_kind")
-        run("begin", n, first, self._inverse, r, d.array, z, 0)
+        run("enter", n, 1 / size, first, self._inverse, residual, r, d.array, z)
         for a, b in others:
             self._apply(d, w)
             run("smooth", n, a, b, self._inverse, w.array, r, d.array, z)
@@ -331,7 +362,7 @@ class TwoLevel:
         below.array[:] = 0.0
         self._run("lower", self._n, count, self._parents, self._inverse, r, w.array, below.array)
         below.scatter_reverse(dolfinx.la.InsertMode.add)
-        below.array[self._coarse.fixed] = 0.0
+        self._run("clear", len(self._coarse.fixed), self._coarse.fixed, below.array)
         owned = below.index_map.size_local
         below.array[:owned] = self._coarse.correct(below.array[:owned])
         below.scatter_forward()

@@ -20,13 +20,13 @@ from fem_spall.fenics import MPI, PETSc, dolfinx
 from fem_spall.floating import Elimination
 from fem_spall.kernels import LANES, kernels
 
-__all__ = ["Assembled", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
+__all__ = ["Assembled", "Vector", "conjugate_gradients", "largest_eigenvalue", "smoothing_steps"]
 
 #: How PETSc makes the levels; the smoothers it would use are not.
 GAMG = {
     "pc_type": "gamg",
     "pc_gamg_aggressive_coarsening": 0,
-    "pc_gamg_coarse_eq_limit": 400,
+    "pc_gamg_coarse_eq_limit": 700,
     "mg_levels_ksp_type": "richardson",
     "mg_levels_pc_type": "jacobi",
 }
@@ -34,6 +34,8 @@ GAMG = {
 DENSE = 1000
 #: Degree of the smoothing polynomial.
 SMOOTHING = 3
+#: Levels from here on are visited twice, which costs 5 % and keeps iterations from growing where there are many levels.
+TWICE = 2
 #: Steps of Lanczos' method for the largest eigenvalue of a smoother, and the factor of safety on it.
 LANCZOS, SAFETY = 8, 1.1
 
@@ -117,6 +119,28 @@ def largest_eigenvalue(
     return SAFETY * float(np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))[-1])
 
 
+class Vector:
+    """A vector with ghosts, zero; ``array`` is a view of all of its local entries.
+
+    The library's own makes that view anew each time, and looks for neighbours where there are none.
+    """
+
+    def __init__(self, index_map: Any, dtype: Any = np.float64) -> None:
+        self._whole = dolfinx.la.vector(index_map, 1, dtype)
+        self.index_map, self.array = index_map, self._whole.array
+        self._alone = index_map.comm.size == 1
+
+    def scatter_forward(self) -> None:
+        """Give the ghosts the values of their owners; collective."""
+        if not self._alone:
+            self._whole.scatter_forward()
+
+    def scatter_reverse(self, mode: Any) -> None:
+        """Add the ghosts' values to their owners'; collective."""
+        if not self._alone:
+            self._whole.scatter_reverse(mode)
+
+
 class _Sliced:
     """A matrix in single precision, LANES rows at a time, each as long as the longest of them."""
 
@@ -153,14 +177,14 @@ class _Level:
     down: _Sliced
     inverse: Small  # 1/D of the owned unknowns
     steps: list[tuple[float, float]]
-    rest: Any  # what the level is to solve for; scratch afterwards
-    found: Any
-    step: Any
-    ahead: Any
+    rest: Vector  # what the level is to solve for; scratch afterwards
+    found: Vector
+    step: Vector
+    ahead: Vector
 
 
 class _Cycle:
-    """One V-cycle of algebraic multigrid for a PETSc matrix, in single precision."""
+    """One cycle of algebraic multigrid for a PETSc matrix, in single precision: a V, and a W from level TWICE on."""
 
     def __init__(self, matrix: Any) -> None:
         self._comm = matrix.comm.tompi4py()
@@ -179,7 +203,7 @@ class _Cycle:
     def _level(self, matrix: Any, up: Any, own: Any, below: Any) -> _Level:
         local, weights, n = _local(matrix, own), _local(up, below), own.size_local
         diagonal = matrix.getDiagonal().array
-        vectors = [dolfinx.la.vector(own, 1, np.float32) for _ in range(4)]
+        vectors = [Vector(own, np.float32) for _ in range(4)]
         p, q = matrix.createVecs()
         begin = np.random.default_rng(self._comm.rank).normal(size=n)
         largest = largest_eigenvalue(
@@ -194,18 +218,19 @@ class _Cycle:
         """Every rank gets the whole: usually a few hundred unknowns, more only where aggregates do not grow."""
         rows, columns, values = matrix.getValuesCSR()
         begin, n = matrix.getOwnershipRange()[0], matrix.size[1]
-        self._bottom: Callable[[Floats], Any]
+        self._bottom: Callable[[Small], Any]
         if n <= DENSE:
             whole = np.zeros((n, n))
             whole[begin + np.repeat(np.arange(len(rows) - 1), np.diff(rows)), columns] = values
-            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).__matmul__
+            self._bottom = np.linalg.inv(self._comm.allreduce(whole)).astype(np.float32).__matmul__
         else:
             from scipy import sparse
             from scipy.sparse import linalg
 
             parts = self._comm.allgather(sparse.csr_matrix((values, columns, rows), shape=(len(rows) - 1, n)))
-            self._bottom = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
-        self._last = dolfinx.la.vector(own, 1, np.float32)
+            solve = linalg.splu(sparse.csc_matrix(sparse.vstack(parts))).solve
+            self._bottom = lambda right: solve(right.astype(np.float64))
+        self._last = Vector(own, np.float32)
         self._place = slice(begin, begin + own.size_local)
 
     def __call__(self, residual: NDArray[Any]) -> Small:
@@ -215,32 +240,36 @@ class _Cycle:
         self._descend(0)
         return np.asarray(self._found(0).array[:n])
 
-    def _right(self, number: int) -> Any:
+    def _right(self, number: int) -> Vector:
         return self._levels[number].rest if number < len(self._levels) else self._last
 
-    def _found(self, number: int) -> Any:
+    def _found(self, number: int) -> Vector:
         return self._levels[number].found if number < len(self._levels) else self._last
 
     def _descend(self, number: int) -> None:
         if number == len(self._levels):
             n = self._place.stop - self._place.start
             whole = np.concatenate(self._comm.allgather(self._last.array[:n]))
-            self._last.array[:n] = self._bottom(whole.astype(np.float64))[self._place]
+            self._last.array[:n] = self._bottom(whole)[self._place]
             return
         level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
         rest, x, n = level.rest.array, level.found.array, level.matrix.n
         (_, first), *others = level.steps
-        kernels("float")("begin", n, first, level.inverse, rest, level.step.array, x, 0)
-        self._smooth(level, others)
-        level.step.scatter_forward()
-        level.matrix.times(level.step.array, 1.0, -1.0, rest)
-        level.down.times(rest, 0.0, 1.0, below.array)
-        below.scatter_reverse(dolfinx.la.InsertMode.add)
-        self._descend(number + 1)
-        found.scatter_forward()
-        level.up.times(found.array, 0.0, 1.0, level.step.array)
-        x[:n] += level.step.array[:n]
-        self._smooth(level, level.steps)
+        for visit in range(2 if number >= TWICE else 1):
+            if visit:
+                level.step.scatter_forward()
+                level.matrix.times(level.step.array, 1.0, -1.0, rest)
+            kernels("float")("begin", n, first, level.inverse, rest, level.step.array, x, visit)
+            self._smooth(level, others)
+            level.step.scatter_forward()
+            level.matrix.times(level.step.array, 1.0, -1.0, rest)
+            level.down.times(rest, 0.0, 1.0, below.array)
+            below.scatter_reverse(dolfinx.la.InsertMode.add)
+            self._descend(number + 1)
+            found.scatter_forward()
+            level.up.times(found.array, 0.0, 1.0, level.step.array)
+            x[:n] += level.step.array[:n]
+            self._smooth(level, level.steps)
 
     def _smooth(self, level: _Level, steps: list[tuple[float, float]]) -> None:
         for a, b in steps:

@@ -20,6 +20,7 @@ from fem_spall.errors import SolveError
 from fem_spall.fenics import basix, compile_form, dolfinx, ufl
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import TwoLevel
+from fem_spall.multigrid import Vector
 from fem_spall.system import System, elimination_of
 
 __all__ = ["Nonconforming"]
@@ -51,9 +52,9 @@ class _Stiffness:
     def _single(self) -> NDArray[np.float32]:
         return self._geometry.astype(np.float32)
 
-    def vector(self, dtype: Any = np.float64) -> Any:
+    def vector(self, dtype: Any = np.float64) -> Vector:
         """A vector with ghosts, zero."""
-        return dolfinx.la.vector(self.map, 1, dtype)
+        return Vector(self.map, dtype)
 
     def multiply(self, x: Any, y: Any) -> None:
         """Y = Ax with vectors of one type, on the unknowns that this rank owns; collective."""

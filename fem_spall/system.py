@@ -89,6 +89,7 @@ class System:
         self.stiffness = None
         if self.coarse is not None:
             self.stiffness = Stiffness(problem, self.coarse.geometry if self.coarse._straight else None)
+            vars(self.coarse).pop("geometry", None)  # degree 2 keeps its own, in another order
         self.elimination = elimination_of(problem, space, self.fixed)
 
     @cached_property

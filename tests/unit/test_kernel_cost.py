@@ -15,6 +15,8 @@ from fem_spall import kernels
 PROCESSOR = "-march=x86-64-v3"
 #: Cells, unknowns (about 2.7 a cell, as on real meshes) and calls of a count.
 CELLS, UNKNOWNS, CALLS = 4096, 11000, 4
+#: Cells of a fan, and packs of unknowns that a batch of eight fans asks for, as on real meshes.
+FAN, PACKS = 4, 5
 #: Entries of a row of the multigrid, and of all of them.
 LENGTH = 14
 ROWS = LENGTH * UNKNOWNS
@@ -24,18 +26,19 @@ COMPILER = "12"
 ALLOWED = 1.15
 #: Call of each kernel, and its instructions by cell, unknown or entry in double and in single precision.
 COUNTS = {
-    "stiffness": ("stiffness(CELLS, map, a, x, y)", CELLS, 164, 112),
+    "stiffness": ("stiffness(BATCHES, lengths, ends, packs, map, near, rest, x, y)", CELLS, 161, 70),
     "corners": ("corners(CELLS, 9, map, a, x, y)", CELLS, 45, 41),
     "smooth": ("smooth(UNKNOWNS, 0.5, 0.25, a, x, y, z, b)", UNKNOWNS, 3.0, 1.5),
-    "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y, z)", UNKNOWNS, 15, 15),
-    "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 19, 19),
-    "polish": ("polish(UNKNOWNS, order, starts, map, a, 0.5, 0.25, a, x, y, z, b)", ROWS, 4.8, 4.7),
+    "raise": ("raise(UNKNOWNS, 2, map, a, coarse, y, z)", UNKNOWNS, 18, 19),
+    "lower": ("lower(UNKNOWNS, 2, map, a, x, y, coarse)", UNKNOWNS, 24, 24),
+    "polish": ("polish(UNKNOWNS, order, starts, map, a, 0.5, 0.25, a, x, y, z, b)", ROWS, 7.1, 4.5),
     "advance": ("advance(UNKNOWNS, 0.5, x, y, z, b)", UNKNOWNS, 2.5, 1.9),
 }
 DRIVER = """
 #include <stdint.h>
 #include <stdlib.h>
-void stiffness(int64_t, const int32_t *, const REAL *, const REAL *, REAL *);
+void stiffness(int64_t, const int32_t *, const int32_t *, const int32_t *, const int32_t *, const float *,
+               const float *, const REAL *, REAL *);
 void corners(int64_t, REAL, const int32_t *, const REAL *, const REAL *, REAL *);
 void smooth(int64_t, REAL, REAL, const REAL *, const REAL *, REAL *, REAL *, REAL *);
 void raise(int64_t, int64_t, const int32_t *, const REAL *, const REAL *, REAL *, REAL *);
@@ -43,7 +46,9 @@ void lower(int64_t, int64_t, const int32_t *, const REAL *, REAL *, const REAL *
 double advance(int64_t, REAL, const REAL *, const REAL *, REAL *, REAL *);
 void polish(int64_t, const int32_t *, const int32_t *, const int32_t *, const REAL *, REAL, REAL, const REAL *,
             const REAL *, REAL *, REAL *, REAL *);
-enum { CELLS = %d, UNKNOWNS = %d, LENGTH = %d };
+enum { CELLS = %d, UNKNOWNS = %d, LENGTH = %d, FAN = %d, PACKS = %d, BATCHES = CELLS / 8 / FAN };
+static int32_t lengths[BATCHES], ends[BATCHES], packs[PACKS * BATCHES];
+static float near[6 * CELLS], rest[6 * CELLS];
 static int32_t map[16 * UNKNOWNS], order[UNKNOWNS], starts[UNKNOWNS / 8 + 1];
 static REAL a[16 * UNKNOWNS], b[UNKNOWNS], x[UNKNOWNS], y[UNKNOWNS], z[UNKNOWNS];
 static REAL coarse[UNKNOWNS];
@@ -54,6 +59,9 @@ int main(int count, char **words)
     for (int i = 0; i <= UNKNOWNS / 8; i++) starts[i] = LENGTH * i;
     for (int i = 0; i < 16 * UNKNOWNS; i++) map[i] = (int32_t)((seed = seed * 1664525u + 1013904223u) %% UNKNOWNS);
     for (int i = 0; i < UNKNOWNS; i++) a[i] = x[i] = 1;
+    for (int i = 0; i < BATCHES; i++) lengths[i] = FAN, ends[i] = PACKS * (i + 1);
+    for (int i = 0; i < PACKS * BATCHES; i++) packs[i] = map[i] / 16;
+    for (int i = 0; i < 6 * CELLS; i++) near[i] = 1;
     for (int i = 0; i < atoi(words[2]); i++)
         switch (atoi(words[1])) {
         %s
@@ -76,7 +84,7 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(request.param)
     cases = "\n".join(f"case {number}: {call}; break;" for number, (call, *_) in enumerate(COUNTS.values()))
     source = folder / "driver.c"
-    source.write_text(DRIVER % (CELLS, UNKNOWNS, LENGTH, cases))
+    source.write_text(DRIVER % (CELLS, UNKNOWNS, LENGTH, FAN, PACKS, cases))
     flags = [PROCESSOR if flag.startswith("-march") else flag for flag in kernels.FLAGS]
     program, library = source.with_suffix(""), source.with_suffix(".so")
     kernel_source, real = str(Path(kernels.__file__).with_name("kernels.c")), f"-DREAL={request.param}"
