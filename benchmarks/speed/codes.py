@@ -95,9 +95,10 @@ def per_iteration(solution: Any) -> dict[str, Any]:
     rest = np.random.default_rng(0).normal(size=a.owned)
     begin, (_, count) = time.process_time(), solver.solve(rest, None, 0.0, 10)
     seconds = (time.process_time() - begin) / count
-    cells, n = a.cells, a.owned
-    products = cells * (88 + 4 * 64) + n * (24 + 4 * 12)  # map, geometry, x, y: one in double, four in single
-    updates = n * (104 + 28 + 3 * 32 + 2 * 24)  # of CG; scaling and first step, three more; to and from degree 1
+    n, (at, near, beyond) = a.owned, a._fans.cells
+    index = at.nbytes + a._fans.lengths.nbytes + a._fans.ends.nbytes + a._fans.packs.nbytes
+    products = 5 * (index + near.nbytes) + beyond.nbytes + n * (24 + 4 * 12)  # one in double, four in single
+    updates = n * (104 + 24 + 3 * 32 + 2 * 24)  # of CG; scaling and first step, three more; to and from degree 1
     cycle = 0  # in single precision with 32-bit columns: six passes over a level's matrix, one each way between levels
     for level in system.coarse._solver._cycle._levels:
         cycle += 8 * (6 * level.matrix.entries + level.up.entries + level.down.entries) + 6 * 32 * level.matrix.n
