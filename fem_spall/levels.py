@@ -24,7 +24,7 @@ from fem_spall.numbering import TAG, Rows, collected, fetched
 __all__ = ["Level", "levels_of", "transposed"]
 
 #: Unknowns of all ranks from which on a level gets one below.
-COARSEST = 700
+COARSEST = 400
 #: Largest share of the unknowns that the next level may have.
 SHRINKS = 0.7
 #: Couplings below this share of the largest of a row are not smoothed over: three tenths fewer entries below.
