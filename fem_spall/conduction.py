@@ -77,14 +77,10 @@ class ConductionProblem:
     @cached_property
     def sigma(self) -> Any:
         """The conductivity in forms: a constant, or a function that is constant in each cell."""
-        return self._tensor(self.conductivity)
+        return self.tensor(self.conductivity)
 
-    @cached_property
-    def resistivity(self) -> Any:
-        """Its inverse in forms."""
-        return self._tensor(np.linalg.inv(self.conductivity))
-
-    def _tensor(self, values: NDArray[np.float64]) -> Any:
+    def tensor(self, values: NDArray[np.float64]) -> Any:
+        """A tensor, (3, 3) or by cell (n, 3, 3), in forms."""
         if values.ndim == 2:
             return dolfinx.fem.Constant(self.mesh.mesh, values)
         function = dolfinx.fem.Function(dolfinx.fem.functionspace(self.mesh.mesh, ("DG", 0, (3, 3))))

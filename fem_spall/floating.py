@@ -58,7 +58,6 @@ class Elimination:
         self.size_local = kept.size + mine.size
         self.size_global = self.comm.allreduce(self.size_local)
         start = self.comm.exscan(self.size_local) or 0
-        self._first = start
         numbers = np.zeros(owner.size, dtype=np.int64)
         numbers[mine] = start + kept.size + np.arange(mine.size)
         numbers = self.comm.allreduce(numbers)

@@ -475,28 +475,6 @@ void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double 
     }
 }
 
-/* The flux -S grad u of straight-sided cells in reference coordinates (contravariant, Piola), at the four vertices:
-   (cells, 3, 4).  u has ten values a cell; sigma and step as above. */
-void fluxes(int64_t cells, const int32_t *nodes, int64_t stride, const double *points, const double *sigma,
-            int64_t step, const int32_t *unknowns, const REAL *x, REAL *out)
-{
-    for (int64_t c = 0; c < cells; c++, out += 12) {
-        const double *p[4];
-        double n[3][3];
-        for (int k = 0; k < 4; k++) p[k] = points + 3 * (int64_t)nodes[stride * c + k];
-        double determinant = cofactors(p, n);
-        REAL u[10][W] = {{0}}, g[3][4][W];
-        for (int k = 0; k < 10; k++) u[k][0] = x[unknowns[10 * c + k]];
-        gradients(u, g);
-        for (int i = 0; i < 3; i++) {
-            double row[3];
-            for (int j = 0; j < 3; j++) row[j] = -form(sigma + step * c, n[i], n[j]) / determinant;
-            for (int v = 0; v < 4; v++)
-                out[4 * i + v] = (REAL)(row[0] * g[0][v][0] + row[1] * g[1][v][0] + row[2] * g[2][v][0]);
-        }
-    }
-}
-
 /* Add the diagonal of the straight-sided cells, in fans. */
 void diagonal(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest, REAL *out)
 {

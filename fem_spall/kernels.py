@@ -42,7 +42,6 @@ SIGNATURES = {
     "stiffness": "innnnffrr",
     "stored": "innrrr",
     "geometry": "iniddiDrb",
-    "fluxes": "iniddinrr",
     "diagonal": "innffr",
     "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",

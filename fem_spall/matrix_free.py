@@ -138,14 +138,6 @@ class Stiffness:
         result.scatter_reverse(dolfinx.la.InsertMode.add)
         return np.asarray(result.array[: self.owned])
 
-    def fluxes(self, potential: Floats) -> Floats:
-        """−σ∇φ of straight-sided cells at the four vertices in reference coordinates, contravariant, (cells, 3, 4)."""
-        mesh, result = self.problem.mesh.mesh, np.empty((self.cells, 3, 4))
-        nodes = mesh.geometry.dofmaps[0][: self.cells]
-        place = nodes, nodes.shape[1], mesh.geometry.x, *self._sigma
-        self._double.run("fluxes", self.cells, *place, self.unknowns, potential, result)
-        return result
-
     def diagonal(self) -> Floats:
         """Diagonal of A for the owned unknowns; collective."""
         cells, result = self._double, self.vector()
