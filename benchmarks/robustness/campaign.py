@@ -152,7 +152,10 @@ def judged(name: str, case: dict[str, Any], expect: dict[str, Any], options: arg
     seconds = min(options.time, expect.get("seconds", np.inf))
     with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as scratch:
         file, out = Path(scratch) / "case.yaml", Path(scratch) / "out"
-        given = [{key: value for key, value in crack.items() if key != "reference"} for crack in case["cracks"]]
+        given = [
+            {key: value for key, value in crack.items() if key not in ("reference", "follow")}
+            for crack in case["cracks"]
+        ]
         file.write_text(json.dumps(case | {"cracks": given}))
         begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         code, said, peak = run(file, out, seconds, options.memory)

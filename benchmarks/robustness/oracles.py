@@ -30,6 +30,7 @@ class Given(NamedTuple):
     void: bool
     vertices: Floats
     faces: Ints
+    damaged: Floats  # triangles of the file itself (n, 3, 3), if its walls may follow it beside the reference
 
 
 def given_surfaces(cracks: list[dict[str, Any]]) -> list[Given] | None:
@@ -49,7 +50,10 @@ def given_surfaces(cracks: list[dict[str, Any]]) -> list[Given] | None:
         if not np.isfinite(vertices).all() or len(faces) == 0:
             return None
         vertices = placed(vertices, crack.get("place") or {})
-        found.append(Given(crack["name"], crack.get("contents") == "void", vertices, faces))
+        damaged = np.empty((0, 3, 3))
+        if crack.get("follow"):
+            damaged = np.asarray(trimesh.load(crack["file"], force="mesh", process=False).triangles, dtype=float)
+        found.append(Given(crack["name"], crack.get("contents") == "void", vertices, faces, damaged))
     return found
 
 
@@ -191,7 +195,7 @@ def distances(bodies: list[Given], mesh: Written, block: Floats, both_ways: bool
         return np.asarray(np.any([np.abs(winding(body, points)) > 0.5 for body in bodies], axis=0))
 
     near = 1e-3 * block.max()
-    every = np.concatenate([body.vertices[body.faces] for body in bodies])
+    every = np.concatenate([part for body in bodies for part in (body.vertices[body.faces], body.damaged)])
     found = [off(sampled(mesh.points, mesh.walls)[0], every)]
     walls = mesh.points[mesh.walls]
     for body in bodies if both_ways else ():
