@@ -360,16 +360,18 @@ def _tip(e: Evaluation) -> Iterator[Metric]:
         if mean is None:
             continue
         metric = Metric(name, definition, "1", averaging_length=length, local_size=mean.local_size)
+        asked, wanted = e.case.mesh.size_min, length / RESOLVED  # walls may be coarser than asked
         if length < RESOLVED * mean.local_size:
             why = (
                 f"the radius must be at least {RESOLVED:g} local mesh sizes; the size there is "
-                f"{mean.local_size * 1e9:.0f} nm. Lower mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
+                f"{mean.local_size * 1e9:.0f} nm. Lower mesh.size_min to "
+                f"{min(wanted, asked * wanted / mean.local_size) * 1e9:.3g} nm"
             )
             yield replace(metric, absent=why)
         elif mean.beyond > BEYOND * mean.value:
             why = (
                 f"places the mesh is too coarse for may be hotter (about {mean.beyond / abs(e.reference):.3g}); lower "
-                f"mesh.size_min to {length / RESOLVED * 1e9:.3g} nm"
+                f"mesh.size_min to {min(wanted, asked / 2) * 1e9:.3g} nm, or leave mesh.refine_tips on"
             )
             yield replace(metric, absent=why)
         else:
