@@ -559,15 +559,10 @@ void smooth(int64_t n, REAL a, REAL b, const REAL *inverse, const REAL *w, REAL 
     }
 }
 
-/* Its first step: d = b D r; x = d or x += d. */
-void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict d, REAL *restrict x,
-           int64_t add)
+/* Its first step: x = d = b D r. */
+void begin(int64_t n, REAL b, const REAL *inverse, const REAL *r, REAL *restrict d, REAL *restrict x)
 {
-    LANES for (int64_t i = 0; i < n; i++) {
-        REAL step = b * inverse[i] * r[i];
-        d[i] = step;
-        x[i] = add ? x[i] + step : step;
-    }
+    LANES for (int64_t i = 0; i < n; i++) x[i] = d[i] = b * inverse[i] * r[i];
 }
 
 /* The same for a residual in double precision, of which r takes ``scale`` times as much. */

@@ -45,7 +45,7 @@ SIGNATURES = {
     "diagonal": "innffr",
     "vertex_matrix": "iinrbnnnnnr",
     "smooth": "iRRrrrrr",
-    "begin": "iRrrrri",
+    "begin": "iRrrrr",
     "enter": "iDRrdrrr",
     "corners": "iRnrrr",
     "corner_energy": "inrr",

@@ -29,8 +29,6 @@ __all__ = ["Assembled", "Vector", "conjugate_gradients", "largest_eigenvalue", "
 DENSE = 1000
 #: Degree of the smoothing polynomial.
 SMOOTHING = 3
-#: Levels from here on are visited twice, which costs 5 % and keeps iterations from growing where there are many levels.
-TWICE = 2
 #: Steps of Lanczos' method for the largest eigenvalue of a smoother, and the factor of safety on it.
 LANCZOS, SAFETY = 8, 1.1
 
@@ -179,7 +177,7 @@ class _Level:
 
 
 class _Cycle:
-    """One cycle of algebraic multigrid for a PETSc matrix, in single precision: a V, and a W from level TWICE on."""
+    """One V-cycle of algebraic multigrid for a PETSc matrix, in single precision."""
 
     def __init__(self, matrix: Any) -> None:
         self._comm = matrix.comm.tompi4py()
@@ -234,21 +232,17 @@ class _Cycle:
         level, below, found = self._levels[number], self._right(number + 1), self._found(number + 1)
         rest, x, n = level.rest.array, level.found.array, level.matrix.n
         (_, first), *others = level.steps
-        for visit in range(2 if number >= TWICE else 1):
-            if visit:
-                level.step.scatter_forward()
-                level.matrix.times(level.step.array, 1.0, -1.0, rest)
-            kernels("float")("begin", n, first, level.inverse, rest, level.step.array, x, visit)
-            self._smooth(level, others)
-            level.step.scatter_forward()
-            level.matrix.times(level.step.array, 1.0, -1.0, rest)
-            level.down.times(rest, 0.0, 1.0, below.array)
-            below.scatter_reverse(dolfinx.la.InsertMode.add)
-            self._descend(number + 1)
-            found.scatter_forward()
-            level.up.times(found.array, 0.0, 1.0, level.step.array)
-            x[:n] += level.step.array[:n]
-            self._smooth(level, level.steps)
+        kernels("float")("begin", n, first, level.inverse, rest, level.step.array, x)
+        self._smooth(level, others)
+        level.step.scatter_forward()
+        level.matrix.times(level.step.array, 1.0, -1.0, rest)
+        level.down.times(rest, 0.0, 1.0, below.array)
+        below.scatter_reverse(dolfinx.la.InsertMode.add)
+        self._descend(number + 1)
+        found.scatter_forward()
+        level.up.times(found.array, 0.0, 1.0, level.step.array)
+        x[:n] += level.step.array[:n]
+        self._smooth(level, level.steps)
 
     def _smooth(self, level: _Level, steps: list[tuple[float, float]]) -> None:
         for a, b in steps:
