@@ -905,3 +905,34 @@ void product(int64_t n, const int32_t *left, const int32_t *inner, const REAL *f
     }
     rows[n] = count;
 }
+
+/* y = A x, A by rows. */
+void apply(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, const REAL *x, REAL *restrict y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        REAL sum = 0;
+        for (int32_t k = rows[i]; k < rows[i + 1]; k++) sum += values[k] * x[columns[k]];
+        y[i] = sum;
+    }
+}
+
+/* The transpose, with ``count`` rows, of a matrix by rows: columns ascend. */
+void transpose(int64_t n, const int32_t *rows, const int32_t *columns, const REAL *values, int64_t count,
+               int32_t *restrict starts, int32_t *restrict places, REAL *restrict entries)
+{
+    for (int64_t j = 0; j <= count; j++) starts[j] = 0;
+    for (int32_t k = 0; k < rows[n]; k++) starts[columns[k]]++;
+    for (int32_t j = 0, next = 0; j <= count; j++) {
+        const int32_t length = starts[j];
+        starts[j] = next;
+        next += length;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int32_t k = rows[i]; k < rows[i + 1]; k++) {
+            const int32_t at = starts[columns[k]]++;
+            places[at] = (int32_t)i;
+            entries[at] = values[k];
+        }
+    for (int64_t j = count; j > 0; j--) starts[j] = starts[j - 1];
+    starts[0] = 0;
+}

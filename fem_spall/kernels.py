@@ -74,6 +74,8 @@ SIGNATURES = {
     "aggregates": "innrnrn",
     "interpolation": "innrnRRinnnr",
     "product": "innrnnrinnnr",
+    "apply": "innrrr",
+    "transpose": "innrinnr",
 }
 #: Those that return a number; the others return a count, or nothing.
 SUMS = ("advance", "dot", "energy", "corner_energy")

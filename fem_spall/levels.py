@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fem_spall.fenics import dolfinx
 from fem_spall.kernels import kernels
@@ -74,7 +73,9 @@ def _localised(comm: Any, rows: Rows, others: NDArray[np.int64]) -> Level:
     last = comm.scan(n)
     map_ = _map(comm, n, np.concatenate([_outside(columns, last - n, last), others]))
     columns = _local(map_, columns)
-    diagonal = sparse.csr_matrix((values, columns, starts), shape=(n, n + map_.num_ghosts)).diagonal()
+    row = np.repeat(np.arange(n, dtype=np.int32), np.diff(starts))
+    diagonal = np.zeros(n)
+    diagonal[row[columns == row]] = values[columns == row]
     return Level((starts, columns, values), map_, diagonal)
 
 
@@ -140,13 +141,12 @@ def _with_ghosts(comm: Any, map_: Any, up: Rows, ends: Any) -> tuple[Rows, Rows,
 
 
 def _largest(comm: Any, level: Level, bound: Bound) -> float:
-    n, (starts, columns, values) = level.map.size_local, level.matrix
-    matrix = sparse.csr_matrix((values, columns, starts), shape=(n, n + level.map.num_ghosts))
+    n = level.map.size_local
     p, q = dolfinx.la.vector(level.map, 1), dolfinx.la.vector(level.map, 1)
 
     def multiply() -> None:
         p.scatter_forward()
-        q.array[:n] = matrix @ p.array
+        kernels("double")("apply", n, *level.matrix, p.array, q.array)
 
     begin = np.random.default_rng(comm.rank).normal(size=n)
     return bound(comm, (p.array, q.array), multiply, 1 / level.diagonal, begin)
@@ -182,6 +182,7 @@ def _times(a: Rows, b: Rows, columns: int) -> Rows:
 
 def transposed(matrix: Rows, columns: int) -> Rows:
     """The transpose of a matrix with so many columns."""
-    starts, places, values = matrix
-    other = sparse.csr_matrix((values, places, starts), shape=(len(starts) - 1, columns)).tocsc()
-    return other.indptr, other.indices, other.data
+    starts, size = np.empty(columns + 1, dtype=np.int32), len(matrix[1])
+    places, values = np.empty(size, dtype=np.int32), np.empty(size)
+    kernels("double")("transpose", len(matrix[0]) - 1, *matrix, columns, starts, places, values)
+    return starts, places, values

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fem_spall.fenics import MPI, PETSc, dolfinx
 from fem_spall.floating import Elimination
@@ -197,15 +196,18 @@ class _Cycle:
         rows, columns, values = level.matrix
         n, (begin, end) = level.map.size_global, level.map.local_range
         numbers = np.concatenate([np.arange(begin, end), level.map.ghosts])
-        own = sparse.csr_matrix((values, numbers[columns], rows), shape=(end - begin, n))
-        whole = sparse.csc_matrix(sparse.vstack(self._comm.allgather(own)))
+        own = np.repeat(np.arange(begin, end), np.diff(rows)), numbers[columns], values
+        row, column, entries = (np.concatenate(part) for part in zip(*self._comm.allgather(own), strict=True))
         self._bottom: Callable[[Small], Any]
         if n <= DENSE:
-            self._bottom = np.linalg.inv(whole.toarray()).astype(np.float32).__matmul__
+            whole = np.zeros((n, n))
+            whole[row, column] = entries
+            self._bottom = np.linalg.inv(whole).astype(np.float32).__matmul__
         else:
+            from scipy import sparse
             from scipy.sparse import linalg
 
-            solve = linalg.splu(whole).solve
+            solve = linalg.splu(sparse.csc_matrix((entries, (row, column)), shape=(n, n))).solve
             self._bottom = lambda right: solve(right.astype(np.float64))
         self._last = Vector(level.map, np.float32)
         self._place = slice(begin, end)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from fem_spall.fenics import dolfinx
 
@@ -97,6 +96,8 @@ def collected(comm: Any, index_map: Any, rows: Rows, numbers: NDArray[np.int32])
     starts, columns, values = rows
     if comm.size == 1:
         return rows
+    from scipy import sparse
+
     n, first = index_map.size_local, index_map.local_range[0]
     alone = np.ones(n, dtype=bool)
     ghosts = np.flatnonzero(columns[: starts[n]] >= n)  # they come last, which is not where they belong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from fem_spall import near
 from fem_spall.near import Places
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("few", [0, 1 << 20])
@@ -47,8 +49,22 @@ def test_few_take_no_scipy() -> None:
     code = """
 import sys, numpy as np
 from fem_spall.near import Places
+from tests.conftest import ROOT
 Places(np.zeros((9, 3))).within(np.ones((9, 3)), 1.0)
 """
     assert (
         subprocess.run([sys.executable, "-c", code + "sys.exit('scipy' in sys.modules)"], check=False).returncode == 0
     )
+
+
+def test_a_small_run_takes_no_scipy(tmp_path: Path) -> None:
+    """Bug: some module imports it for one line, and each point of a sweep pays a tenth of a second."""
+    code = (
+        "import sys\nfrom fem_spall.cli import main\n"
+        f"sys.argv = ['fem-spall', 'run', {str(ROOT / 'benchmarks/12b_adaptive_boss/case.yaml')!r}, "
+        f"'mesh.size_min=1.2 um', 'accuracy={{target: 5 %, metrics: [fef_tip]}}', '-o', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    code = main()\nexcept SystemExit as end:\n    code = end.code\n"
+        "sys.exit(code or 'scipy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
