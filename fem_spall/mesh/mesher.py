@@ -178,7 +178,10 @@ def _become_mesher(commands: int, answers: int, words: int, parent: int) -> NoRe
             signal.signal(number, signal.SIG_DFL)
         for target, source in enumerate([os.dup(number) for number in (commands, answers, words)]):
             os.dup2(source, target)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        for file in map(int, os.listdir("/proc/self/fd")):  # the limit on them may be a thousand million
+            if file > 2:
+                with suppress(OSError):  # that of the list itself is closed already
+                    os.close(file)
         kept = clean_environment()
         for name in set(os.environ) - set(kept):
             del os.environ[name]
