@@ -66,8 +66,9 @@ def _screens() -> Iterator[AbstractContextManager[str]]:
 @contextmanager
 def _virtual_screen(server: str, number: int) -> Iterator[str]:
     readable, writable = os.pipe()
-    # The server writes a line when it is ready.  No access control: whoever runs the tests may draw.
-    command = [server, f":{number}", "-displayfd", str(writable), "-ac", "-screen", "0", "1600x1000x24"]
+    # The server writes a line when it is ready.  No access control: whoever runs the tests may draw.  Without -noreset
+    # it begins anew when its last client leaves, which the question whether it answers does, and refuses the next one.
+    command = [server, f":{number}", "-displayfd", str(writable), "-ac", "-noreset", "-screen", "0", "1600x1000x24"]
     running = subprocess.Popen(command, pass_fds=(writable,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(writable)
     try:
