@@ -133,6 +133,13 @@ def test_bodies_a_nanometre_apart_are_refused_in_words() -> None:
         meshed(a=cuboid((5, 5, 20), (9, 11, 27)), b=cuboid((9.001, 5, 20), (12, 11, 27)))
 
 
+def test_balls_a_nanometre_apart_are_not_moved_apart() -> None:
+    """Bug: walls that give way to flat cells between them make a film that only the mesher knows of."""
+    one, other = (surface_of(Manifold.sphere(3, 60).translate((x, 15, 30))) for x in (7, 13.001))
+    with pytest.raises(MeshingError, match=r"cracks a and b: are .* nm apart near \(.*, 15, 30\) um"):
+        meshed(a=one, b=other)
+
+
 def test_a_body_that_touches_a_wall_in_an_edge_is_refused_in_words() -> None:
     """Bug: the refusal speaks of the least quality somewhere, and nobody sees why."""
     prism = Manifold.cube((4, 6, 4), center=True).rotate((0, 45, 0)).translate((8**0.5, 8, 25))
