@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import basix
-from fem_spall.wall_points import opposite_corners
+from fem_spall.mesh.tagged import FACET_CORNERS
 
 __all__ = ["BentCells"]
 
@@ -37,7 +37,7 @@ class BentCells:
         hats = np.stack([1 - on.sum(axis=1), *on.T], axis=1)
         corners = np.concatenate([np.zeros((1, 3)), np.eye(3)])
         self._inside = len(at)
-        points = np.concatenate([at, *(hats @ corners[side] for side in opposite_corners)])
+        points = np.concatenate([at, *(hats @ corners[side] for side in FACET_CORNERS)])
         self._hats = np.stack([1 - at.sum(axis=1), *at.T], axis=1)
         mass = (hats * weights[:, None]).T @ hats
         self._project = np.linalg.solve(mass, (hats * weights[:, None]).T)  # (3, q)
@@ -95,7 +95,7 @@ class BentCells:
 def kept(facets: Floats) -> Floats:
     """The numbers (n, 3, 4) that are kept of those of the facets (n, 4, 3)."""
     full = np.zeros((len(facets), 4, 4))
-    for f, corners in enumerate(opposite_corners):
+    for f, corners in enumerate(FACET_CORNERS):
         full[:, f, corners] = facets[:, f]
     for v in range(4):
         full[:, v, v] = -full[:, :, v].sum(axis=1)

@@ -28,7 +28,7 @@ from fem_spall.crack import cross_section
 from fem_spall.errors import CaseError
 from fem_spall.fenics import basix, dolfinx, ufl
 from fem_spall.kernels import kernels
-from fem_spall.mesh.tagged import TaggedMesh
+from fem_spall.mesh.tagged import TaggedMesh, cells_beside
 from fem_spall.microstructure import CellConductivity, Varied
 from fem_spall.numbering import numbered, owners_of
 
@@ -300,14 +300,9 @@ def unknowns_by_piece(
     space: Any, facets: NDArray[np.int32], piece: NDArray[np.int32]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Local unknowns on facets, and the piece of the surface that each lies on; pieces share none."""
-    topology, dofmap = space.mesh.topology, space.dofmap
-    topology.create_connectivity(2, 3)
-    topology.create_connectivity(3, 2)
-    to_cell = topology.connectivity(2, 3)
-    cells = to_cell.array[to_cell.offsets[facets]]
-    corner = (topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
+    dofmap, (cells, side) = space.dofmap, cells_beside(space.mesh.topology, facets)
     closure = np.array([dofmap.dof_layout.entity_closure_dofs(2, k) for k in range(4)])
-    return _by_piece(dofmap.index_map, np.take_along_axis(dofmap.list[cells], closure[corner], axis=1), piece)
+    return _by_piece(dofmap.index_map, np.take_along_axis(dofmap.list[cells], closure[side], axis=1), piece)
 
 
 def _by_piece(

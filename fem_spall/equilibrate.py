@@ -33,9 +33,10 @@ from fem_spall.bent_cells import BentCells, kept
 from fem_spall.fenics import dolfinx
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import STRAIGHT, cell_geometry
+from fem_spall.mesh.tagged import FACET_CORNERS
 from fem_spall.nonconforming import Nonconforming
 from fem_spall.system import LithiumPotential, System
-from fem_spall.wall_points import WallPoints, opposite_corners
+from fem_spall.wall_points import WallPoints
 
 __all__ = ["Defect", "Equilibrator"]
 
@@ -159,7 +160,7 @@ class Equilibrator:
         )  # fmt: skip
         jumps = jump.array.reshape(-1, 3)
         bent = self._bent.own(potential)
-        for side, corners in enumerate(opposite_corners):
+        for side, corners in enumerate(FACET_CORNERS):
             cells = self._bent.cells
             places = self._places(cells, np.broadcast_to(corners, (len(cells), 3)))
             np.add.at(jumps, (self._facets[cells, side][:, None], places), bent[0][:, side])

@@ -38,20 +38,23 @@ static inline lanes take(const int32_t *at, const REAL *x)
     return (lanes){x[at[0]], x[at[1]], x[at[2]], x[at[3]], x[at[4]], x[at[5]], x[at[6]], x[at[7]]};
 }
 
+/* The unknown on the edge between two corners of a cell, and by edge its corners. */
+static const int8_t EDGE[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
+static const int8_t ENDS[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
+
 /* g_i(v) for i = 1, 2, 3 at v = 0..3 from the ten values of each lane. */
 static inline void gradients(const REAL u[10][W], REAL g[3][4][W])
 {
-    static const int edge[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
     for (int i = 1; i < 4; i++)
         for (int v = 0; v < 4; v++) {
             REAL *out = g[i - 1][v];
-            const REAL *ui = u[i], *u0 = u[0], *e0i = u[edge[0][i]];
+            const REAL *ui = u[i], *u0 = u[0], *e0i = u[EDGE[0][i]];
             if (v == 0)
                 LANES for (int l = 0; l < W; l++) out[l] = 4 * e0i[l] - ui[l] - 3 * u0[l];
             else if (v == i)
                 LANES for (int l = 0; l < W; l++) out[l] = 3 * ui[l] - 4 * e0i[l] + u0[l];
             else {
-                const REAL *eij = u[edge[i][v]], *e0j = u[edge[0][v]];
+                const REAL *eij = u[EDGE[i][v]], *e0j = u[EDGE[0][v]];
                 LANES for (int l = 0; l < W; l++) out[l] = 4 * (eij[l] - e0j[l]) - ui[l] + u0[l];
             }
         }
@@ -84,7 +87,6 @@ static inline void conducted(const REAL *restrict geometry, const REAL g[3][4][W
 #define SOON 16
 #define RECENT 200
 #define STEPS 16
-static const int8_t EDGE[4][4] = {{-1, 9, 8, 7}, {9, -1, 6, 5}, {8, 6, -1, 4}, {7, 5, 4, -1}};
 
 typedef struct {
     int32_t a, b, v, count, cell[LONGEST];
@@ -449,7 +451,6 @@ static double form(const double *s, const double *a, const double *b)
 void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double *points, const double *sigma,
               int64_t step, double largest, REAL *out, uint8_t *curved)
 {
-    static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
     static const int row[6] = {0, 0, 0, 1, 1, 2}, column[6] = {0, 1, 2, 1, 2, 2};
     for (int64_t c = 0; c < cells; c++) {
         const int32_t *node = nodes + stride * c;
@@ -459,7 +460,7 @@ void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double 
         for (int e = 0; stride == 10 && e < 6; e++) {
             double away = 0, length = 0;
             for (int d = 0; d < 3; d++) {
-                double a = p[ends[e][0]][d], b = p[ends[e][1]][d], middle = p[4 + e][d] - 0.5 * (a + b);
+                double a = p[ENDS[e][0]][d], b = p[ENDS[e][1]][d], middle = p[4 + e][d] - 0.5 * (a + b);
                 away += middle * middle;
                 length += (a - b) * (a - b);
             }
@@ -478,7 +479,6 @@ void geometry(int64_t cells, const int32_t *nodes, int64_t stride, const double 
 /* Add the diagonal of the straight-sided cells, in fans. */
 void diagonal(int64_t batches, const int32_t *lengths, const int32_t *at, const float *near, const float *rest, REAL *out)
 {
-    static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
     for (int64_t batch = 0; batch < batches; batch++) {
         const int32_t *const edge = at, *spoke = at + 3 * W, *its[10];
         at += 6 * W;
@@ -491,7 +491,7 @@ void diagonal(int64_t batches, const int32_t *lengths, const int32_t *at, const 
                 linear(geometry[0] + l, k);
                 for (int v = 0; v < 4; v++) out[its[v][l]] += 12 * k[v][v];
                 for (int e = 0; e < 6; e++) {
-                    const int a = ends[e][0], b = ends[e][1];
+                    const int a = ENDS[e][0], b = ENDS[e][1];
                     out[its[4 + e][l]] += 32 * (k[a][a] + k[b][b] + k[a][b]);
                 }
             }
@@ -583,7 +583,6 @@ void enter(int64_t n, double scale, REAL b, const REAL *inverse, const double *r
 int64_t quadratic(int64_t cells, int64_t n, const int32_t *ones, int32_t *first, int32_t *at, int32_t *next,
                   int32_t *upper, int32_t *own, int32_t *out)
 {
-    static const int ends[6][2] = {{2, 3}, {1, 3}, {1, 2}, {0, 3}, {0, 2}, {0, 1}};
     int32_t count = 0, edges = 0;
     for (int64_t i = 0; i < n; i++) first[i] = at[i] = -1;
     for (int64_t c = 0; c < cells; c++, ones += 4, out += 10) {
@@ -592,7 +591,7 @@ int64_t quadratic(int64_t cells, int64_t n, const int32_t *ones, int32_t *first,
             out[k] = at[ones[k]];
         }
         for (int k = 0; k < 6; k++) {
-            const int32_t a = ones[ends[k][0]], b = ones[ends[k][1]], low = a < b ? a : b, high = a < b ? b : a;
+            const int32_t a = ones[ENDS[k][0]], b = ones[ENDS[k][1]], low = a < b ? a : b, high = a < b ? b : a;
             int32_t edge = first[low];
             while (edge >= 0 && upper[edge] != high) edge = next[edge];
             if (edge < 0) {

@@ -21,9 +21,9 @@ from fem_spall.fenics import dolfinx
 from fem_spall.floating import Body, Elimination
 from fem_spall.kernels import kernels
 from fem_spall.matrix_free import TwoLevel
+from fem_spall.mesh.tagged import FACET_CORNERS
 from fem_spall.multigrid import Vector
 from fem_spall.system import System
-from fem_spall.wall_points import opposite_corners
 
 __all__ = ["Nonconforming"]
 
@@ -102,7 +102,7 @@ class Nonconforming:
         self.free = flags.array == 0
         fixed = np.nonzero(~self.free)[0].astype(np.int32)
         parents = np.zeros((len(self.free), 3), dtype=np.int32)
-        parents[a.unknowns] = linear.problem.space.dofmap.list[: a.cells, opposite_corners]
+        parents[a.unknowns] = linear.problem.space.dofmap.list[: a.cells, FACET_CORNERS]
         bodies = [Body(name, *problem.facet_pieces(name), name in problem.fixed) for name in problem.floating]
         elimination = Elimination(a.map, bodies, fixed) if bodies else None
         owned = {name: wall[: a.owned] for name, wall in walls.items()}

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import MPI, dolfinx, integrate, ufl
 from fem_spall.kinetics import converge_kinetics
+from fem_spall.mesh.tagged import FACET_CORNERS, cells_beside
 from fem_spall.system import LithiumPotential, SolveReport, System
 
 __all__ = ["Solution", "SolveReport", "gather", "scatter", "solve"]
 
-#: By facet of a cell its corners, with the one off it last, and its middle nodes.
-CORNERS = np.array([[1, 2, 3, 0], [0, 2, 3, 1], [0, 1, 3, 2], [0, 1, 2, 3]])
+#: By facet of a cell the middle nodes of its edges.
 MIDDLES = np.array([[4, 5, 6], [4, 7, 8], [5, 7, 9], [6, 8, 9]])
 
 
@@ -156,14 +156,12 @@ def _boundary_moment(problem: ConductionProblem, phi: Any) -> float:
         return integrate(phi * ufl.dot(problem.sigma, normal)[2] * ufl.ds(domain=mesh), comm)
     # On a flat triangle the mean of degree 1 is that of its corners, of degree 2 that of the middles of its edges.
     facets = dolfinx.mesh.exterior_facet_indices(mesh.topology)
-    to_cell = mesh.topology.connectivity(2, 3)
-    cells = to_cell.array[to_cell.offsets[facets]]
-    side = (mesh.topology.connectivity(3, 2).array.reshape(-1, 4)[cells] == facets[:, None]).argmax(axis=1)
-    corners = np.take_along_axis(mesh.geometry.dofmaps[0][cells], CORNERS[side], axis=1)
-    a, b, c, inner = np.moveaxis(mesh.geometry.x[corners], 1, 0)
+    cells, side = cells_beside(mesh.topology, facets)
+    corners = np.column_stack([FACET_CORNERS[side], side])  # the last is the one off the facet
+    a, b, c, inner = np.moveaxis(mesh.geometry.x[np.take_along_axis(mesh.geometry.dofmaps[0][cells], corners, 1)], 1, 0)
     area = np.cross(b - a, c - a) / 2
     area *= np.sign(np.einsum("ij,ij->i", area, a - inner))[:, None]
-    own = CORNERS[:, :3] if problem.degree == 1 else MIDDLES
+    own = FACET_CORNERS if problem.degree == 1 else MIDDLES
     on = np.take_along_axis(problem.space.dofmap.list[cells], own[side], axis=1)
     mean = phi.x.array[on] @ np.full(3, 1 / 3)
     return float(comm.allreduce(float(mean @ area @ problem.conductivity[2])))

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from fem_spall.conduction import ConductionProblem
 from fem_spall.fenics import basix, compile_expression
+from fem_spall.mesh.tagged import FACET_CORNERS, cells_beside
 
-__all__ = ["WallPoints", "opposite_corners"]
+__all__ = ["WallPoints"]
 
 type Floats = NDArray[np.float64]
 
-#: Corners of the facet opposite each corner of a tetrahedron, and those of the reference tetrahedron.
-opposite_corners = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+#: Corners of the reference tetrahedron.
 _CORNERS = np.concatenate([np.zeros((1, 3)), np.eye(3)])
 
 
@@ -33,13 +33,9 @@ class WallPoints:
 
     def __init__(self, problem: ConductionProblem, name: str) -> None:
         self._mesh, self._degree = problem.mesh.mesh, problem.degree
-        topology = self._mesh.topology
         self.facets = problem.mesh.facets(name)
-        to_cell = topology.connectivity(2, 3)
-        self.cells = to_cell.array[to_cell.offsets[self.facets]]
-        own = topology.connectivity(3, 2).array.reshape(-1, 4)[self.cells]
-        self.side = (own == self.facets[:, None]).argmax(axis=1).astype(np.int32)
-        self.corners = opposite_corners[self.side]
+        self.cells, self.side = cells_beside(self._mesh.topology, self.facets)
+        self.corners = FACET_CORNERS[self.side]
         at, self._weights = basix.make_quadrature(basix.CellType.triangle, 2 * problem.degree + 3)
         x, y = at.T
         self._hats = np.stack([1 - x - y, x, y], axis=1)
@@ -80,7 +76,7 @@ class WallPoints:
 
     def _values(self, expression: Any) -> Floats:
         """An expression at the points, (n, q)."""
-        points = np.concatenate([self._hats @ _CORNERS[corners] for corners in opposite_corners])
+        points = np.concatenate([self._hats @ _CORNERS[corners] for corners in FACET_CORNERS])
         found = compile_expression(expression, points).eval(self._mesh, self.cells)
         return np.asarray(found.reshape(len(self.cells), 4, len(self._weights))[np.arange(len(self.cells)), self.side])
 
@@ -92,7 +88,7 @@ class WallPoints:
         variant = basix.LagrangeVariant.gll_warped
         element = basix.create_element(basix.ElementFamily.P, basix.CellType.tetrahedron, degree, variant)
         result = np.empty((len(nodes), len(self._weights)))
-        for side, corners in enumerate(opposite_corners):
+        for side, corners in enumerate(FACET_CORNERS):
             own, ends = self.side == side, _CORNERS[corners]
             slopes = element.tabulate(1, self._hats @ ends)[1:, :, :, 0]  # (3, q, nodes)
             along = np.einsum("ti,iqn->tqn", ends[1:] - ends[0], slopes)

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from fem_spall.crack.triangles import numbered
 from fem_spall.errors import MeshingError
 from fem_spall.fenics import MPI, basix, dolfinx
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.arrays import SIDES, MeshArrays
 from fem_spall.mesh.parts import distributed
 
-__all__ = ["TaggedMesh", "distribute"]
+__all__ = ["FACET_CORNERS", "TaggedMesh", "cells_beside", "distribute"]
+
+#: Local corners of the four facets of a cell, ascending, as the library has them.
+FACET_CORNERS = np.sort(SIDES, axis=1)
 
 
 @dataclass(frozen=True)
@@ -202,3 +205,13 @@ def _sheets(mesh: Any, facet_tags: Any, names: dict[str, int]) -> frozenset[str]
     local = set(np.unique(facet_tags.values[inner]).tolist())
     every = set().union(*mesh.comm.allgather(local))
     return frozenset(name for name, tag in names.items() if tag in every)
+
+
+def cells_beside(topology: Any, facets: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return a local cell at each of the local ``facets`` (n,), the first where there are two, and its number there."""
+    topology.create_connectivity(2, 3)
+    topology.create_connectivity(3, 2)
+    to_cell = topology.connectivity(2, 3)
+    cells = to_cell.array[to_cell.offsets[facets]]
+    own = topology.connectivity(3, 2).array.reshape(-1, 4)[cells]
+    return cells, (own == facets[:, None]).argmax(axis=1).astype(np.int32)
