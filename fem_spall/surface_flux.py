@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fem_spall.kernels import kernels
-from fem_spall.mesh.arrays import MeshArrays
+from fem_spall.mesh.arrays import MeshArrays, triangle_areas
 from fem_spall.near import Places
 from fem_spall.solve import Solution
 
@@ -71,7 +71,7 @@ class LithiumFlux:
     def hats(self) -> NDArray[np.float64]:
         """Integral over each facet of the hat functions of its corners, both faces of a sheet counted, (k, 3), m^2."""
         if self.facets.shape[1] == 3:
-            return np.repeat(self.sides * _flat_areas(self.points, self.facets) / 3, 3).reshape(-1, 3)
+            return np.repeat(self.sides * triangle_areas(self.points[self.facets]) / 3, 3).reshape(-1, 3)
         shape, parts = _gauss()
         return np.asarray((_samples(self.points, self.facets, shape, parts)[1] @ shape) * self.sides[:, None])
 
@@ -268,15 +268,10 @@ def _samples(
     """
     nodes = points[facets]
     if facets.shape[1] == 3:
-        return shape @ nodes, _flat_areas(points, facets)[:, None] * parts
+        return shape @ nodes, triangle_areas(nodes)[:, None] * parts
     values, d_xi, d_eta = _six_node(shape)
     cross = np.cross(np.einsum("qn,knd->kqd", d_xi, nodes), np.einsum("qn,knd->kqd", d_eta, nodes))
     return np.einsum("qn,knd->kqd", values, nodes), np.linalg.norm(cross, axis=2) / 2 * parts
-
-
-def _flat_areas(points: NDArray[np.float64], facets: NDArray[np.int64]) -> NDArray[np.float64]:
-    a, b, c = (points[facets[:, k]] for k in range(3))
-    return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
 
 
 def _six_node(shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
