@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from fem_spall.errors import OutputError, SpallError
 from fem_spall.output.files import atomic, atomic_text, file_entry
@@ -40,14 +39,15 @@ class ResultFolder:
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
         self._overwrite = overwrite
-        self._lock: IO[str] | None = None
+        self._lock: FileLock | None = None
 
     def __enter__(self) -> Self:
         """Take the folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = _locked(self.path / ".lock")
-        except BlockingIOError:
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout:
             raise OutputError(
                 2, str(self.path), "is in use by another run", "wait for it or choose another -o folder"
             ) from None
@@ -73,7 +73,7 @@ class ResultFolder:
         if self._lock is not None:
             # In this order: a lock file that is free but still there could be taken by another run, then removed.
             (self.path / ".lock").unlink(missing_ok=True)
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def _unusable(self, error: OSError) -> OutputError:
@@ -152,20 +152,6 @@ class ResultFolder:
             atomic_text(self.path / "log.txt", "".join([*log, str(error), "\n"]))
         except (OutputError, OSError):
             return  # a full disk; the refusal still reaches the terminal
-
-
-def _locked(path: Path) -> IO[str]:
-    """A file that this process alone has locked until it closes it; BlockingIOError if another one has."""
-    while True:
-        file = path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # the one who had it has removed it since
 
 
 def _plain(value: object) -> object:
